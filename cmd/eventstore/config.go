@@ -1,0 +1,261 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"home.lab/event-store/ledger"
+)
+
+// Config is what serve runs with: defaults < file < environment < flags.
+type Config struct {
+	ServerListen string // server.listen: HTTP address, host:port
+
+	DataDir     string        // storage.data_dir: the ledger's folder
+	MaxFileSize int64         // storage.max_file_size: bytes at which a segment is sealed
+	MaxFileAge  time.Duration // storage.max_file_age: span of event times at which a segment is sealed
+
+	NATSURL       string        // nats.url: an external NATS; empty runs the embedded server
+	NATSListen    string        // nats.listen: address of the embedded server, host:port
+	ServerConfig  string        // nats.server_config: nats-server configuration file of the embedded server
+	Credentials   string        // nats.credentials: credentials file for nats.url, or for a server_config with users of its own
+	Stream        string        // nats.stream: name of the stream
+	SubjectPrefix string        // nats.subject_prefix: events arrive on <prefix>.<category>
+	SyncInterval  time.Duration // nats.sync_interval: embedded server's fsync interval; 0 is always
+	MaxBytes      int64         // nats.max_bytes: upper bound of the stream's size
+
+	Categories map[string]ledger.Policy // categories.<name>.{description, retention}
+
+	LogLevel  slog.Level // logging.level
+	LogFormat string     // logging.format: text or json
+}
+
+// DefaultConfig returns the configuration of a run without any file.
+func DefaultConfig() Config {
+	l := ledger.DefaultConfig()
+	return Config{
+		ServerListen:  "127.0.0.1:5101",
+		DataDir:       "./data",
+		MaxFileSize:   l.MaxFileSize,
+		MaxFileAge:    l.MaxFileAge,
+		NATSListen:    "127.0.0.1:4222",
+		Stream:        "EVENTS",
+		SubjectPrefix: "events",
+		SyncInterval:  5 * time.Second,
+		MaxBytes:      8 << 30,
+		Categories:    maps.Clone(l.Categories),
+		LogLevel:      slog.LevelInfo,
+		LogFormat:     "text",
+	}
+}
+
+// A key is one setting outside categories: its dotted name and how its text is taken.
+type key struct {
+	name string
+	set  func(c *Config, text string) error
+}
+
+var keys = []key{
+	{"server.listen", func(c *Config, s string) error { return setAddress(&c.ServerListen, s) }},
+	{"storage.data_dir", func(c *Config, s string) error { return setFilled(&c.DataDir, s) }},
+	{"storage.max_file_size", func(c *Config, s string) error { return setSize(&c.MaxFileSize, s) }},
+	{"storage.max_file_age", func(c *Config, s string) error { return setSpan(&c.MaxFileAge, s) }},
+	{"nats.url", func(c *Config, s string) error { return setURL(&c.NATSURL, s) }},
+	{"nats.listen", func(c *Config, s string) error { return setAddress(&c.NATSListen, s) }},
+	{"nats.server_config", func(c *Config, s string) error { c.ServerConfig = s; return nil }},
+	{"nats.credentials", func(c *Config, s string) error { c.Credentials = s; return nil }},
+	{"nats.stream", func(c *Config, s string) error { return setName(&c.Stream, s) }},
+	{"nats.subject_prefix", func(c *Config, s string) error { return setSubject(&c.SubjectPrefix, s) }},
+	{"nats.sync_interval", func(c *Config, s string) error { return setSync(&c.SyncInterval, s) }},
+	{"nats.max_bytes", func(c *Config, s string) error { return setSize(&c.MaxBytes, s) }},
+	{"logging.level", func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
+	{"logging.format", func(c *Config, s string) error { return setFormat(&c.LogFormat, s) }},
+}
+
+// findKey returns the key of that dotted name, or nil.
+func findKey(name string) *key {
+	i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &keys[i]
+}
+
+// LoadConfig reads the defaults, then the file (none if path is empty), then the environment (in the form of
+// os.Environ). Every error names the key it is about, and the file's line where there is one.
+func LoadConfig(path string, environ []string) (Config, error) {
+	c := DefaultConfig()
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("reading --config: %w", err)
+		}
+		if err := c.applyYAML(path, b); err != nil {
+			return c, err
+		}
+	}
+	return c, c.applyEnvironment(environ)
+}
+
+// envName is the variable of a dotted key: EVENT_STORE_<SECTION>_<KEY>.
+func envName(name string) string {
+	return "EVENT_STORE_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+}
+
+// applyEnvironment takes the variables of known keys; an empty value leaves the key as it is.
+func (c *Config) applyEnvironment(environ []string) error {
+	for _, k := range keys {
+		text, ok := lookup(environ, envName(k.name))
+		if !ok || text == "" {
+			continue
+		}
+		if err := k.set(c, text); err != nil {
+			return fmt.Errorf("%s (key %s): %w", envName(k.name), k.name, err)
+		}
+	}
+	return nil
+}
+
+func lookup(environ []string, name string) (string, bool) {
+	for _, kv := range environ {
+		if k, v, _ := strings.Cut(kv, "="); k == name {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// unknownVariables lists variables that look like a key of a section but are none. They are warned about, not
+// refused: container platforms add variables of their own under a service's name.
+func unknownVariables(environ []string) []string {
+	var unknown []string
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if !sectionVariable.MatchString(name) {
+			continue
+		}
+		if !slices.ContainsFunc(keys, func(k key) bool { return envName(k.name) == name }) {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
+var sectionVariable = regexp.MustCompile(`^EVENT_STORE_(SERVER|STORAGE|NATS|CATEGORIES|LOGGING)_`)
+
+// set takes the text of one key, as a flag gives it.
+func (c *Config) set(flag, name, text string) error {
+	if err := findKey(name).set(c, text); err != nil {
+		return fmt.Errorf("%s (key %s): %w", flag, name, err)
+	}
+	return nil
+}
+
+// Validate checks what no single key can: combinations, and the ledger's own limits.
+func (c *Config) Validate() error {
+	if c.NATSURL != "" && c.ServerConfig != "" {
+		return fmt.Errorf("nats.url and nats.server_config: only one of them can be set: an external NATS has its own configuration")
+	}
+	if c.NATSURL == "" && c.ServerConfig == "" && c.Credentials != "" {
+		return fmt.Errorf("nats.credentials: needs nats.url or nats.server_config: the embedded server alone has no users")
+	}
+	if err := c.Ledger().Validate(); err != nil {
+		return fmt.Errorf("storage and categories: %w", err)
+	}
+	return nil
+}
+
+// Ledger returns the part of the configuration that is chained in the ledger.
+func (c *Config) Ledger() ledger.Config {
+	l := ledger.DefaultConfig()
+	l.Categories, l.MaxFileSize, l.MaxFileAge = c.Categories, c.MaxFileSize, c.MaxFileAge
+	return l
+}
+
+func setFilled(to *string, s string) error {
+	if s == "" {
+		return fmt.Errorf("must not be empty")
+	}
+	*to = s
+	return nil
+}
+
+func setAddress(to *string, s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is no address; write host:port, as 127.0.0.1:5101", s)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%q: no such port", s)
+	}
+	*to = s
+	return nil
+}
+
+func setURL(to *string, s string) error {
+	for part := range strings.SplitSeq(s, ",") {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return fmt.Errorf("not a NATS URL; write nats://host:4222 (or tls, ws, wss; several with commas)")
+		}
+	}
+	*to = s
+	return nil
+}
+
+var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+
+func setName(to *string, s string) error {
+	if !streamName.MatchString(s) {
+		return fmt.Errorf("%q: letters, digits, _ and - only", s)
+	}
+	*to = s
+	return nil
+}
+
+var subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+
+func setSubject(to *string, s string) error {
+	if !subjectPrefix.MatchString(s) || s == "eventstore" || strings.HasPrefix(s, "eventstore.") {
+		return fmt.Errorf("%q: tokens of letters, digits, _ and -, joined by dots; eventstore is reserved", s)
+	}
+	*to = s
+	return nil
+}
+
+func setLevel(to *slog.Level, s string) error {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[s]
+	if !ok {
+		return fmt.Errorf("%q: one of debug, info, warn, error", s)
+	}
+	*to = level
+	return nil
+}
+
+func setFormat(to *string, s string) error {
+	if s != "text" && s != "json" {
+		return fmt.Errorf("%q: one of text, json", s)
+	}
+	*to = s
+	return nil
+}
+
+// redactURLs hides the passwords and tokens of a comma-separated list of URLs.
+func redactURLs(list string) string {
+	var out []string
+	for part := range strings.SplitSeq(list, ",") {
+		if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
+			out = append(out, u.Scheme+"://"+u.Host)
+		}
+	}
+	return strings.Join(out, ",")
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"home.lab/event-store/httpapi"
+	"home.lab/event-store/ingest"
+	"home.lab/event-store/ledger"
+)
+
+const (
+	shutdownTimeout = 3 * time.Second // for HTTP requests under way
+	stopTimeout     = 5 * time.Second // for everything; what is committed is on disk whenever it ends
+	commitTimeout   = 10 * time.Second
+)
+
+func serveCommand() *cobra.Command {
+	var file string
+	flags := []struct{ flag, key, text string }{
+		{"listen", "server.listen", "HTTP address, host:port"},
+		{"data-dir", "storage.data_dir", "folder of the ledger"},
+		{"nats-listen", "nats.listen", "address of the embedded NATS server, host:port"},
+		{"nats-url", "nats.url", "external NATS instead of the embedded server"},
+	}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the event store",
+		Long:  "Run the event store until SIGTERM or SIGINT.\nConfiguration: defaults < --config FILE < environment EVENT_STORE_<SECTION>_<KEY> < flags.",
+		Example: `  eventstore serve
+  eventstore serve --config configs/store.yaml
+  eventstore serve --listen 127.0.0.1:8080 --data-dir ./data`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := LoadConfig(file, os.Environ())
+			if err != nil {
+				return usage(err)
+			}
+			for _, f := range flags {
+				if !cmd.Flags().Changed(f.flag) {
+					continue
+				}
+				if err := c.set("--"+f.flag, f.key, cmd.Flag(f.flag).Value.String()); err != nil {
+					return usage(err)
+				}
+			}
+			if err := c.Validate(); err != nil {
+				return usage(err)
+			}
+			log := newLogger(cmd.ErrOrStderr(), c)
+			for _, name := range unknownVariables(os.Environ()) {
+				log.Warn("environment variable is no configuration key", "variable", name)
+			}
+			return serve(cmd.Context(), c, log)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE`, as configs/store.yaml")
+	for _, f := range flags {
+		cmd.Flags().String(f.flag, "", f.text+" (key "+f.key+")")
+	}
+	return cmd
+}
+
+func newLogger(w io.Writer, c Config) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// serve runs the store until ctx ends or a part of it fails. The ledger is opened first and closed last.
+func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
+	defer forceStop(ctx, log)()
+	l, err := ledger.Open(ctx, ledger.Options{Dir: c.DataDir, Config: c.Ledger(), Logger: log, SubjectPrefix: c.SubjectPrefix})
+	if err != nil {
+		return fmt.Errorf("opening the ledger in %s: %w", c.DataDir, err)
+	}
+	defer func() { err = errors.Join(err, closeLedger(l, log)) }()
+
+	in, err := ingest.Open(ctx, ingestOptions(c, log), l)
+	if err != nil {
+		return fmt.Errorf("opening the stream: %w", err)
+	}
+	defer in.Close()
+
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Version: version(), Logger: log, CommitTimeout: commitTimeout})
+	listener, err := net.Listen("tcp", c.ServerListen)
+	if err != nil {
+		return fmt.Errorf("server.listen: %w", err)
+	}
+	warnOpen(log, "server.listen", listener.Addr().String())
+	if c.NATSURL == "" {
+		warnOpen(log, "nats.listen", c.NATSListen)
+	}
+	log.Info("listening", "http", listener.Addr().String(), "nats", natsAddress(c, in), "data_dir", c.DataDir, "version", version())
+	return runAll(ctx, listener, in, api, log)
+}
+
+// runAll runs the consumer, the API's background work and the HTTP server. When ctx ends, HTTP goes first: requests
+// under way still get their commit; then the rest.
+func runAll(ctx context.Context, listener net.Listener, in *ingest.Ingest, api *httpapi.API, log *slog.Logger) error {
+	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(runCtx)
+	server := newServer(gctx, api.Handler(), log)
+	g.Go(func() error { return unlessStopped(gctx, in.Run(gctx), "consuming the stream") })
+	g.Go(func() error { return unlessStopped(gctx, api.Run(gctx), "verifying in the background") })
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving HTTP: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+		case <-gctx.Done():
+		}
+		shutdown(server)
+		stop()
+		return nil
+	})
+	return g.Wait()
+}
+
+func newServer(base context.Context, h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		// No WriteTimeout: a query may stream for as long as its reader takes.
+	}
+}
+
+func shutdown(s *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if s.Shutdown(ctx) != nil {
+		s.Close()
+	}
+}
+
+// unlessStopped drops the error of a part that was told to stop.
+func unlessStopped(ctx context.Context, err error, doing string) error {
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// forceStop ends the program when stopping takes longer than stopTimeout; the returned function calls it off.
+func forceStop(ctx context.Context, log *slog.Logger) (cancel func()) {
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		select {
+		case <-done:
+		case <-time.After(stopTimeout):
+			log.Error("stopping took too long, ending", "timeout", stopTimeout)
+			os.Exit(1)
+		}
+	}()
+	return func() { close(done) }
+}
+
+func closeLedger(l *ledger.Ledger, log *slog.Logger) error {
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("closing the ledger: %w", err)
+	}
+	head := l.Head()
+	log.Info("stopped", "head", head.ID.String(), "hash", head.Hash)
+	return nil
+}
+
+func ingestOptions(c Config, log *slog.Logger) ingest.Options {
+	return ingest.Options{
+		Dir:           filepath.Join(c.DataDir, "jetstream"),
+		Listen:        c.NATSListen,
+		URL:           c.NATSURL,
+		Credentials:   c.Credentials,
+		ServerConfig:  c.ServerConfig,
+		Stream:        c.Stream,
+		SubjectPrefix: c.SubjectPrefix,
+		SyncInterval:  c.SyncInterval,
+		MaxBytes:      c.MaxBytes,
+		Logger:        log,
+	}
+}
+
+// natsAddress names where publishers connect; of an external URL it leaves out what may be secret.
+func natsAddress(c Config, in *ingest.Ingest) string {
+	if c.NATSURL == "" {
+		return in.Addr()
+	}
+	return redactURLs(c.NATSURL)
+}
+
+// warnOpen warns when others than this host can connect: there are no tokens yet.
+func warnOpen(log *slog.Logger, key, addr string) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return
+	}
+	log.Warn("listening beyond this host without authentication", "key", key, "address", addr)
+}
+
+// stream is the ingest as the API wants it.
+type stream struct{ in *ingest.Ingest }
+
+func (s stream) Append(ctx context.Context, d ledger.Draft, key string) (ledger.ID, bool, error) {
+	return s.in.Append(ctx, d, key)
+}
+
+func (s stream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
+	return s.in.AppendBatch(ctx, ds)
+}
+
+func (s stream) StreamStatus() httpapi.StreamStatus {
+	in := s.in.Status()
+	return httpapi.StreamStatus{
+		Connected:   in.Connected,
+		Lag:         in.Lag,
+		Messages:    in.Messages,
+		Bytes:       in.Bytes,
+		MaxBytes:    in.MaxBytes,
+		Drift:       in.Drift,
+		ClockSkewMS: -in.ClockSkewMS, // the API shows stream minus local, the ingest measures local minus stream
+	}
+}

@@ -1,0 +1,173 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"home.lab/event-store/ledger"
+)
+
+// Stream is what gives events their order: the way in for an append.
+type Stream interface {
+	// Append publishes one draft, with key as its idempotency key unless empty, and gives the id that it has in the
+	// stream; duplicate says that the key was known and the id is the first event's. It is not committed yet.
+	// ledger.ErrUnavailable when the stream is not there or refuses.
+	Append(ctx context.Context, d ledger.Draft, key string) (id ledger.ID, duplicate bool, err error)
+
+	// AppendBatch publishes all drafts or none; their ids are first to last without a hole.
+	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
+
+	// StreamStatus says how the stream is, from memory and at once.
+	StreamStatus() StreamStatus
+}
+
+// StreamStatus is the stream as /status and /health show it.
+type StreamStatus struct {
+	Connected   bool     `json:"connected"`
+	Lag         uint64   `json:"lag"` // messages in the stream that are not projected yet
+	Messages    uint64   `json:"messages"`
+	Bytes       uint64   `json:"bytes"`
+	MaxBytes    int64    `json:"max_bytes"`
+	Drift       []string `json:"drift"`         // settings of the stream that could lose messages
+	ClockSkewMS int64    `json:"clock_skew_ms"` // stream time minus local time, in milliseconds
+}
+
+// Options is what New needs.
+type Options struct {
+	Ledger        *ledger.Ledger
+	Stream        Stream
+	Version       string        // shown by /status and /health
+	Logger        *slog.Logger  // default slog.Default()
+	CommitTimeout time.Duration // how long an append waits for its commit before it answers 202; default 10 s
+}
+
+// API answers HTTP requests about one ledger.
+type API struct {
+	ledger        *ledger.Ledger
+	stream        Stream
+	version       string
+	log           *slog.Logger
+	commitTimeout time.Duration
+	verifier      *verifier
+}
+
+// New gives the API. Run should run besides, for the background verification.
+func New(o Options) *API {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.CommitTimeout <= 0 {
+		o.CommitTimeout = 10 * time.Second
+	}
+	return &API{
+		ledger:        o.Ledger,
+		stream:        o.Stream,
+		version:       o.Version,
+		log:           o.Logger,
+		commitTimeout: o.CommitTimeout,
+		verifier:      newVerifier(o.Ledger),
+	}
+}
+
+// Handler gives the routes. Paths are absolute: mount it at the root.
+func (a *API) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(a.guard, sameOrigin(), middleware.GetHead)
+	r.NotFound(a.handle(noRoute))
+	r.MethodNotAllowed(a.handle(wrongMethod))
+
+	r.Post("/events", a.handle(a.append))
+	r.Get("/events", a.handle(a.query))
+	r.Get("/events/{id}", a.handle(a.event))
+	r.Post("/verify", a.handle(a.verify))
+	r.Get("/verify", a.handle(a.verification))
+	r.Get("/status", a.handle(a.status))
+	r.Get("/health", a.handle(a.health))
+	return r
+}
+
+// handle makes a handler of a function that returns its error: the one place where errors become answers.
+func (a *API) handle(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			a.fail(w, r, err)
+		}
+	}
+}
+
+// fail answers with err as a problem, or cuts the connection when an answer has begun: a client must not take half an
+// answer for a whole one.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody is there to read an answer
+	}
+	p := problemOf(err)
+	if p.Status == http.StatusInternalServerError {
+		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	if started(w) {
+		panic(http.ErrAbortHandler)
+	}
+	p.write(w)
+}
+
+// guard recovers panics, and forbids browsers to guess at content types.
+func (a *API) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rw := &response{ResponseWriter: w}
+		defer func() {
+			switch v := recover(); {
+			case v == nil:
+			case v == http.ErrAbortHandler:
+				panic(v)
+			default:
+				a.log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", v)
+				if rw.started {
+					panic(http.ErrAbortHandler)
+				}
+				newProblem(http.StatusInternalServerError, "the store failed to handle this request; its log says why").write(rw)
+			}
+		}()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// sameOrigin refuses what a browser sends from another site's page (Fetch Metadata, RFC 6454): without it any page that
+// an operator opens could write into his audit log. Programs send no such headers and pass.
+func sameOrigin() func(http.Handler) http.Handler {
+	c := http.NewCrossOriginProtection()
+	c.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		newProblem(http.StatusForbidden, "requests from another site's page are refused").write(w)
+	}))
+	return c.Handler
+}
+
+// response knows whether its header has been sent.
+type response struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (r *response) WriteHeader(code int) {
+	r.started = r.started || code >= 200
+	r.ResponseWriter.WriteHeader(code)
+}
+
+func (r *response) Write(b []byte) (int, error) {
+	r.started = true
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func started(w http.ResponseWriter) bool {
+	rw, ok := w.(*response)
+	return ok && rw.started
+}

@@ -1,0 +1,414 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"home.lab/event-store/ledger"
+)
+
+const (
+	maxBatch     = 1000     // events in one bulk append: one atomic batch of the stream
+	maxBulkBody  = 64 << 20 // bytes
+	maxEventBody = 6 << 20  // bytes; an event is at most 1 MiB canonical, which may take six times that with \u escapes
+	maxKey       = 255      // bytes of an Idempotency-Key
+)
+
+// append is POST /events: one event, or many as NDJSON or as a JSON array.
+func (a *API) append(w http.ResponseWriter, r *http.Request) error {
+	if err := a.writable(); err != nil {
+		return err
+	}
+	ndjson, err := appendType(r)
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	body, array, err := readBody(w, r, ndjson)
+	switch {
+	case err != nil:
+		return err
+	case !ndjson && !array:
+		return a.appendOne(w, r, body, key)
+	case key != "":
+		return invalid(fieldError{Field: "Idempotency-Key", Message: "a bulk append takes none"})
+	}
+	return a.appendBulk(w, r, body, array)
+}
+
+// writable refuses while the ledger cannot commit: an event that nobody can chain should stay with its sender.
+func (a *API) writable() error {
+	if err := a.ledger.Err(); err != nil {
+		return newProblem(http.StatusServiceUnavailable, "events cannot be committed: %v", err)
+	}
+	return nil
+}
+
+// appendOne publishes one event and answers when it is committed.
+func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key string) error {
+	draft, err := a.ledger.Decode(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.publishing(r)
+	id, duplicate, err := a.stream.Append(ctx, draft, key)
+	cancel()
+	if err != nil {
+		return unpublished(err)
+	}
+	async := respondAsync(r)
+	if async && !duplicate {
+		w.Header().Set("Preference-Applied", "respond-async")
+		return accepted(w, id)
+	}
+	committed, err := a.committed(r, id)
+	if err != nil {
+		return err
+	}
+	if !committed {
+		return accepted(w, id)
+	}
+	line, err := a.ledger.Get(id)
+	if err != nil {
+		return err
+	}
+	if duplicate && !draft.Same(line) {
+		return invalid(fieldError{Field: "Idempotency-Key", Message: "was used for another event, " + id.String()})
+	}
+	if async {
+		w.Header().Set("Preference-Applied", "respond-async")
+		return accepted(w, id)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Location", "/events/"+id.String())
+	w.WriteHeader(http.StatusCreated)
+	return writeLine(w, line)
+}
+
+// appendBulk publishes all events of the body or none.
+func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, array bool) error {
+	drafts, err := a.decodeBulk(body, array)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.publishing(r)
+	first, last, err := a.stream.AppendBatch(ctx, drafts)
+	cancel()
+	if err != nil {
+		return unpublished(err)
+	}
+	answer := batchAnswer{Count: len(drafts), FirstID: first.String(), LastID: last.String()}
+	if respondAsync(r) {
+		w.Header().Set("Preference-Applied", "respond-async")
+		writeJSON(w, "application/json", http.StatusAccepted, answer)
+		return nil
+	}
+	committed, err := a.committed(r, last)
+	if err != nil {
+		return err
+	}
+	if !committed {
+		writeJSON(w, "application/json", http.StatusAccepted, answer)
+		return nil
+	}
+	line, err := a.ledger.Get(last)
+	if err != nil {
+		return err
+	}
+	answer.LastHash = hashOf(line)
+	writeJSON(w, "application/json", http.StatusCreated, answer)
+	return nil
+}
+
+type batchAnswer struct {
+	Count    int    `json:"count"`
+	FirstID  string `json:"first_id"`
+	LastID   string `json:"last_id"`
+	LastHash string `json:"last_hash,omitempty"`
+}
+
+// publishing gives the context to publish with: a client that goes away must not leave it open whether its event is in
+// the stream.
+func (a *API) publishing(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.Context()), a.commitTimeout)
+}
+
+// unpublished says more about a publish without an answer: only an idempotency key makes a repetition safe then.
+func unpublished(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return newProblem(http.StatusServiceUnavailable, "the stream did not answer in time; it may have the event nevertheless: %v", err)
+	}
+	return err
+}
+
+// committed waits for id's commit: false when that takes longer than the time-out.
+func (a *API) committed(r *http.Request, id ledger.ID) (bool, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.commitTimeout)
+	defer cancel()
+	err := a.ledger.Wait(ctx, id)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return false, nil
+	case errors.Is(err, ledger.ErrStopped):
+		p := newProblem(http.StatusServiceUnavailable, "the event is in the stream with the id %s, but the ledger stopped before its commit: %v", id, err)
+		p.ID = id.String()
+		return false, p
+	}
+	return false, fmt.Errorf("waiting for the commit of %s: %w", id, err)
+}
+
+// accepted answers 202: in the stream, not committed yet.
+func accepted(w http.ResponseWriter, id ledger.ID) error {
+	w.Header().Set("Location", "/events/"+id.String())
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_, err := fmt.Fprintf(w, "{\"id\":\"%s\"}\n", id)
+	return err
+}
+
+// appendType says whether the body is NDJSON; no Content-Type counts as JSON.
+func appendType(r *http.Request) (ndjson bool, err error) {
+	text := r.Header.Get("Content-Type")
+	media, _, err := mime.ParseMediaType(text)
+	switch {
+	case r.Header.Get("Content-Encoding") != "":
+		return false, newProblem(http.StatusUnsupportedMediaType, "Content-Encoding is not supported")
+	case text == "", err == nil && media == "application/json":
+		return false, nil
+	case err == nil && media == "application/x-ndjson":
+		return true, nil
+	}
+	p := newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json or application/x-ndjson, not %s", text)
+	p.header.Set("Accept", "application/json, application/x-ndjson")
+	return false, p
+}
+
+// idempotencyKey gives the request's key, "" without one.
+func idempotencyKey(r *http.Request) (string, error) {
+	keys, given := r.Header["Idempotency-Key"]
+	if !given {
+		return "", nil
+	}
+	bad := func(message string) (string, error) {
+		return "", invalid(fieldError{Field: "Idempotency-Key", Message: message})
+	}
+	if len(keys) != 1 {
+		return bad("is given more than once")
+	}
+	key := keys[0]
+	if key == "" || len(key) > maxKey {
+		return bad(fmt.Sprintf("must have 1 to %d characters", maxKey))
+	}
+	for i := range len(key) {
+		if key[i] < 0x20 || key[i] > 0x7e {
+			return bad("must be printable ASCII")
+		}
+	}
+	return key, nil
+}
+
+// respondAsync says whether the client prefers not to wait (RFC 7240, section 4.1).
+func respondAsync(r *http.Request) bool {
+	for _, v := range r.Header["Prefer"] {
+		for pref := range strings.SplitSeq(v, ",") {
+			name, _, _ := strings.Cut(pref, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// readBody reads the whole body, and says whether it is an array: its first byte decides which size is allowed.
+func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte, array bool, err error) {
+	limited := bufio.NewReader(http.MaxBytesReader(w, r.Body, maxBulkBody))
+	for !ndjson {
+		c, err := limited.ReadByte()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, false, unread(err)
+		}
+		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
+			continue
+		}
+		array = c == '['
+		limited.UnreadByte()
+		break
+	}
+	limit := int64(maxBulkBody)
+	if !ndjson && !array {
+		limit = maxEventBody
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), limit)+bytes.MinRead))
+	if _, err := buf.ReadFrom(io.LimitReader(limited, limit+1)); err != nil {
+		return nil, false, unread(err)
+	}
+	if int64(buf.Len()) > limit {
+		return nil, false, &http.MaxBytesError{Limit: limit}
+	}
+	return buf.Bytes(), array, nil
+}
+
+// unread is a body that could not be read: too large, or the client's connection is at fault.
+func unread(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	return newProblem(http.StatusBadRequest, "the body could not be read: %v", err)
+}
+
+// part is one event's text in a bulk body, with its place: a line or an item, from 1.
+type part struct {
+	text       []byte
+	line, item int
+}
+
+// decodeBulk gives the drafts of all events in body, or a problem that names every bad one.
+func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, error) {
+	split := splitLines
+	if array {
+		split = splitArray
+	}
+	parts, err := split(body)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(parts) == 0:
+		return nil, invalid(fieldError{Message: "there is no event in the body"})
+	}
+	drafts := make([]ledger.Draft, 0, len(parts))
+	var errs []fieldError
+	tooLarge := false
+	for _, p := range parts {
+		draft, err := a.ledger.Decode(p.text)
+		var ie *ledger.InvalidError
+		switch {
+		case err == nil:
+			drafts = append(drafts, draft)
+		case errors.As(err, &ie):
+			errs = append(errs, p.errors(ie)...)
+			tooLarge = tooLarge || ie.TooLarge
+		default:
+			return nil, err
+		}
+	}
+	if len(errs) == 0 {
+		return drafts, nil
+	}
+	p := invalid(errs...)
+	if tooLarge {
+		p.Status, p.Title = http.StatusRequestEntityTooLarge, http.StatusText(http.StatusRequestEntityTooLarge)
+	}
+	return nil, p
+}
+
+// errors names the place of each of ie's errors.
+func (p part) errors(ie *ledger.InvalidError) []fieldError {
+	place := fmt.Sprintf("line %d", p.line)
+	if p.item > 0 {
+		place = fmt.Sprintf("item %d", p.item)
+	}
+	fields := ie.Fields
+	if len(fields) == 0 {
+		fields = []ledger.FieldError{{Message: ie.Error()}}
+	}
+	errs := make([]fieldError, 0, len(fields))
+	for _, f := range fields {
+		field := place
+		if f.Field != "" {
+			field += ": " + f.Field
+		}
+		errs = append(errs, fieldError{Line: p.line, Item: p.item, Field: field, Message: f.Message})
+	}
+	return errs
+}
+
+// splitLines cuts an NDJSON body; empty lines count, but hold no event.
+func splitLines(body []byte) ([]part, error) {
+	var parts []part
+	for n := 1; len(body) > 0; n++ {
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte{'\n'})
+		if line = bytes.Trim(line, " \t\r"); len(line) == 0 {
+			continue
+		}
+		if len(parts) == maxBatch {
+			return nil, tooMany()
+		}
+		parts = append(parts, part{text: line, line: n})
+	}
+	return parts, nil
+}
+
+// splitArray cuts a JSON array into its elements. Names and UTF-8 are left to Decode, which says whose they are.
+func splitArray(body []byte) ([]part, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	malformed := func(err error) ([]part, error) {
+		return nil, newProblem(http.StatusBadRequest, "the body is not JSON: %v", err)
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err)
+	}
+	var parts []part
+	for dec.PeekKind() != ']' {
+		v, err := dec.ReadValue()
+		if err != nil {
+			return malformed(err)
+		}
+		if len(parts) == maxBatch {
+			return nil, tooMany()
+		}
+		end := int(dec.InputOffset()) // v is the decoder's own; the body's bytes stay
+		parts = append(parts, part{text: body[end-len(v) : end], item: len(parts) + 1})
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err)
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return malformed(errors.New("something follows the array"))
+	}
+	return parts, nil
+}
+
+func tooMany() error {
+	return newProblem(http.StatusRequestEntityTooLarge, "a bulk append takes at most %d events", maxBatch)
+}
+
+// hashOf gives the hash of a stored line: its last member.
+func hashOf(line []byte) string {
+	const name = `"hash":"`
+	i := bytes.LastIndex(line, []byte(name))
+	if i < 0 {
+		return ""
+	}
+	hash, _, _ := bytes.Cut(line[i+len(name):], []byte{'"'})
+	return string(hash)
+}
+
+// writeLine writes a stored line as it is, and its newline.
+func writeLine(w io.Writer, line []byte) error {
+	if _, err := w.Write(line); err != nil {
+		return err
+	}
+	_, err := w.Write([]byte{'\n'})
+	return err
+}

@@ -1,0 +1,20 @@
+// Package httpapi is the ledger's door for HTTP (RFC 9110): append, query, verify, status, health.
+//
+// It decides nothing about events. A body is validated by the ledger, given its place by the stream, and answered once
+// the ledger has committed it; what is served are the stored bytes, never a copy that was parsed and written again. Every
+// answer that is not a success is a problem (RFC 9457).
+//
+// # Appending
+//
+//	decode -> publish -> wait for the commit -> answer with the stored line
+//
+// 201 is given for committed events only. Between publishing and committing the client may go away or lose patience:
+// publishing is detached from its connection, and a commit that takes longer than CommitTimeout answers 202 with the id.
+// An answer that invites to send the event again is given only where nothing is known to be in the stream, or where the
+// ledger has stopped.
+//
+// # Reading order
+//
+// api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go, query.go,
+// verify.go and status.go, one for each group of calls.
+package httpapi

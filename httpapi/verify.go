@@ -1,0 +1,316 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"home.lab/event-store/ledger"
+)
+
+const (
+	verifyEvery   = time.Hour
+	maxVerifyBody = 1 << 20 // bytes
+)
+
+// Run verifies the ledger at once and then every hour until ctx ends: that is where chain_valid comes from. It returns
+// nil, and only when no verification runs any more; those who ask later get ledger.ErrStopped.
+func (a *API) Run(ctx context.Context) error {
+	defer a.verifier.stop()
+	tick := time.NewTicker(verifyEvery)
+	defer tick.Stop()
+	for {
+		report, err := a.verifier.verify(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			a.log.Error("verification failed", "error", err)
+		case report.Status != "valid":
+			a.log.Error("chain broken", "error", report.Error, "findings", len(report.Findings))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// verify is POST /verify. Without a body it joins the verification that runs, if any.
+func (a *API) verify(w http.ResponseWriter, r *http.Request) error {
+	opts, plain, err := verifyOptions(w, r)
+	if err != nil {
+		return err
+	}
+	control := http.NewResponseController(w)
+	control.SetWriteDeadline(time.Time{}) // it takes as long as the ledger is large
+	var report *ledger.Report
+	if plain {
+		report, err = a.verifier.verify(r.Context())
+	} else {
+		report, err = a.verifier.special(r.Context(), opts)
+	}
+	switch {
+	case errors.Is(err, ledger.ErrStopped):
+		return err
+	case err != nil && r.Context().Err() == nil:
+		a.log.Error("verification failed", "error", err)
+		return &problem{Title: "Verification failed", Status: http.StatusInternalServerError, Detail: err.Error()}
+	case err != nil:
+		return err
+	}
+	control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	writeJSON(w, "application/json", http.StatusOK, report)
+	return nil
+}
+
+// verification is GET /verify: the running verification and the last.
+func (a *API) verification(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, "application/json", http.StatusOK, a.verifier.state())
+	return nil
+}
+
+// verifier runs one verification at a time for all who ask.
+type verifier struct {
+	ledger *ledger.Ledger
+	turn   chan struct{}  // holds one: special verifications run one after the other
+	group  sync.WaitGroup // running verifications
+
+	mu      sync.Mutex // for all below
+	stopped bool
+	run     *run // nil when none runs
+	last    *ledger.Report
+	lastErr error     // of the last verification, if it could not read
+	lastAt  time.Time // when the last verification began
+}
+
+// run is one verification. It ends when all who wait for it have left.
+type run struct {
+	began   time.Time
+	cancel  context.CancelFunc
+	waiters int // guarded by verifier.mu
+	done    chan struct{}
+
+	mu       sync.Mutex
+	progress ledger.VerifyProgress
+
+	report *ledger.Report // set before done is closed
+	err    error
+}
+
+func newVerifier(l *ledger.Ledger) *verifier {
+	return &verifier{ledger: l, turn: make(chan struct{}, 1)}
+}
+
+// verify gives the report of the verification that runs now, or of a new one.
+func (v *verifier) verify(ctx context.Context) (*ledger.Report, error) {
+	c, err := v.join(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.leave(c)
+	select {
+	case <-c.done:
+		return c.report, c.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// special verifies with options of the caller's own, for him alone.
+func (v *verifier) special(ctx context.Context, o ledger.VerifyOptions) (*ledger.Report, error) {
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return v.ledger.Verify(ctx, o)
+}
+
+// join makes the caller a waiter of the running verification, and begins one when none runs.
+func (v *verifier) join(ctx context.Context) (*run, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.stopped {
+		return nil, ledger.ErrStopped
+	}
+	if v.run == nil {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		v.run = &run{began: time.Now(), cancel: cancel, done: make(chan struct{})}
+		v.group.Add(1)
+		go v.execute(ctx, v.run)
+	}
+	v.run.waiters++
+	return v.run, nil
+}
+
+// leave ends a verification that nobody waits for.
+func (v *verifier) leave(c *run) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c.waiters--; c.waiters > 0 {
+		return
+	}
+	c.cancel()
+	if v.run == c {
+		v.run = nil
+	}
+}
+
+func (v *verifier) execute(ctx context.Context, c *run) {
+	defer v.group.Done()
+	c.report, c.err = v.check(ctx, c)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.run == c {
+		v.run = nil
+	}
+	switch {
+	case c.err == nil:
+		v.last, v.lastErr, v.lastAt = c.report, nil, c.began
+	case ctx.Err() == nil:
+		v.lastErr = c.err
+	case v.stopped:
+		c.err = ledger.ErrStopped
+	}
+	close(c.done)
+}
+
+// check verifies. A damaged ledger must not be able to end the program that serves what is left of it.
+func (v *verifier) check(ctx context.Context, c *run) (report *ledger.Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			report, err = nil, fmt.Errorf("verifying panicked: %v", p)
+		}
+	}()
+	return v.ledger.Verify(ctx, ledger.VerifyOptions{Progress: c.advance})
+}
+
+// stop ends what runs, waits for its end, and lets nothing new begin.
+func (v *verifier) stop() {
+	v.mu.Lock()
+	v.stopped = true
+	if v.run != nil {
+		v.run.cancel()
+	}
+	v.mu.Unlock()
+	v.group.Wait()
+}
+
+// advance is called by several goroutines: an older word may come after a newer one.
+func (c *run) advance(p ledger.VerifyProgress) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.SegmentsDone = max(p.SegmentsDone, c.progress.SegmentsDone)
+	p.BytesDone = max(p.BytesDone, c.progress.BytesDone)
+	c.progress = p
+}
+
+type verifierState struct {
+	Running   bool                   `json:"running"`
+	StartedAt *timestamp             `json:"started_at"` // of the running one
+	Progress  *ledger.VerifyProgress `json:"progress"`   // of the running one
+	Last      *ledger.Report         `json:"last"`
+	LastAt    *timestamp             `json:"verified_at"` // when the last began
+	LastError string                 `json:"last_error,omitempty"`
+}
+
+func (v *verifier) state() verifierState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := verifierState{Last: v.last, LastAt: timestampOf(v.lastAt)}
+	if v.lastErr != nil {
+		s.LastError = v.lastErr.Error()
+	}
+	if v.run != nil {
+		v.run.mu.Lock()
+		defer v.run.mu.Unlock()
+		p := v.run.progress
+		s.Running, s.StartedAt, s.Progress = true, timestampOf(v.run.began), &p
+	}
+	return s
+}
+
+// verifyBody is what POST /verify may be given.
+type verifyBody struct {
+	Heads   []string          `json:"heads"`   // "id:hash", which must be in the chain
+	Require map[string]string `json:"require"` // category: shortest retention that is good enough, as 365d
+}
+
+// verifyOptions reads the body; plain says that there is nothing in it.
+func verifyOptions(w http.ResponseWriter, r *http.Request) (o ledger.VerifyOptions, plain bool, err error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxVerifyBody))
+	if err != nil {
+		return o, false, unread(err)
+	}
+	if len(strings.TrimSpace(string(body))) == 0 {
+		return o, true, nil
+	}
+	if text := r.Header.Get("Content-Type"); text != "" {
+		if media, _, err := mime.ParseMediaType(text); err != nil || media != "application/json" {
+			return o, false, newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json, not %s", text)
+		}
+	}
+	var b verifyBody
+	if !json.Valid(body) {
+		return o, false, newProblem(http.StatusBadRequest, "the body is not JSON")
+	}
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&b); err != nil {
+		return o, false, invalid(fieldError{Message: strings.TrimPrefix(err.Error(), "json: ")})
+	}
+	o, err = b.options()
+	return o, len(o.Heads) == 0 && len(o.Require) == 0, err
+}
+
+func (b verifyBody) options() (o ledger.VerifyOptions, err error) {
+	var errs []fieldError
+	for i, s := range b.Heads {
+		id, hash, _ := strings.Cut(s, ":")
+		n, err := ledger.ParseID(id)
+		if err != nil || len(hash) != 64 || strings.Trim(hash, "0123456789abcdef") != "" {
+			errs = append(errs, fieldError{Field: fmt.Sprintf("heads[%d]", i), Message: "must be id:hash in lower-case hex, 12 and 64 digits"})
+		}
+		o.Heads = append(o.Heads, ledger.Head{ID: n, Hash: hash})
+	}
+	o.Require = make(map[string]time.Duration, len(b.Require))
+	for category, s := range b.Require {
+		d, err := parseRetention(s)
+		if err != nil {
+			errs = append(errs, fieldError{Field: "require." + category, Message: err.Error()})
+		}
+		o.Require[category] = d
+	}
+	if len(errs) > 0 {
+		return o, invalid(errs...)
+	}
+	return o, nil
+}
+
+// parseRetention reads a duration: days as 365d, what time.ParseDuration takes, or forever, which is 0.
+func parseRetention(s string) (time.Duration, error) {
+	if s == "forever" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if days, found := strings.CutSuffix(s, "d"); found {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d <= 0 {
+		return 0, errors.New("must be a duration as 365d, or forever")
+	}
+	return d, nil
+}

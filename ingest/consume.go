@@ -1,0 +1,276 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"home.lab/event-store/ledger"
+)
+
+const (
+	batchMessages = 4096
+	batchBytes    = 8 << 20
+	pullBytes     = 32 << 20
+
+	watchEvery    = 5 * time.Second  // the stream's creation time
+	driftEvery    = time.Minute      // the stream's settings
+	ownEvery      = time.Second      // the ledger's own messages
+	ownRepeat     = 30 * time.Second // before the same message is published again
+	headEvery     = 200 * time.Millisecond
+	backoffFirst  = 200 * time.Millisecond
+	backoffLast   = 2 * time.Second
+	headTimestamp = "2006-01-02T15:04:05.000000Z"
+)
+
+// errReset ends one consumer's life: compare again, then a new one.
+var errReset = errors.New("stream or connection changed")
+
+// Run projects the stream into the ledger until ctx ends (then it returns nil)
+// or the stream turns out not to be the ledger's (an error that Is ErrHistory).
+// Everything else it outlives: it compares again and begins a new consumer.
+func (i *Ingest) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return i.consume(ctx) })
+	g.Go(func() error { return i.publishOwn(ctx) })
+	g.Go(func() error { return i.publishHead(ctx) })
+	err := g.Wait()
+	i.ready.Store(false)
+	return err
+}
+
+// consume runs one consumer after the other.
+func (i *Ingest) consume(ctx context.Context) error {
+	wait := backoffFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := i.resume(ctx)
+		if err == nil {
+			err = i.project(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrHistory):
+			i.ready.Store(false)
+			return err
+		}
+		i.o.Logger.Warn("consumer stopped, starting again", "error", err)
+		if time.Since(began) > 10*time.Second || errors.Is(err, errReset) {
+			wait = backoffFirst
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, backoffLast)
+	}
+	return nil
+}
+
+// resume makes ledger and stream fit for a consumer: a failed ledger recovers,
+// a stream that was not compared since the last change is compared.
+func (i *Ingest) resume(ctx context.Context) error {
+	select {
+	case <-i.led.Failed():
+		if err := i.recover(ctx); err != nil {
+			return err
+		}
+		i.ready.Store(false)
+	default:
+	}
+	select {
+	case <-i.reset: // reconnected since the last comparison
+		i.ready.Store(false)
+	default:
+	}
+	if i.ready.Load() {
+		return nil
+	}
+	return i.reconcile(ctx)
+}
+
+// recover tries until the ledger can be written again.
+func (i *Ingest) recover(ctx context.Context) error {
+	wait := backoffFirst
+	for {
+		err := i.led.Recover(ctx)
+		if err == nil {
+			i.o.Logger.Info("ledger recovered", "id", i.led.Head().ID.String())
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, ledger.ErrStopped) {
+			return fmt.Errorf("recovering the ledger: %w", err)
+		}
+		i.o.Logger.Warn("ledger cannot be written, trying again", "error", err)
+		pause(ctx, wait)
+		wait = min(2*wait, backoffLast)
+	}
+}
+
+// project is one consumer's life: it returns when the stream, the connection
+// or the ledger is no longer what it was at the beginning.
+func (i *Ingest) project(parent context.Context) (err error) {
+	ctx, cancel := context.WithCancel(parent)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	defer func() {
+		if err != nil {
+			i.atEnd.Store(false)
+			i.ready.Store(false) // compare before the next commit
+		}
+	}()
+
+	info, err := i.info(ctx)
+	if err != nil {
+		return err
+	}
+	i.setEnd(info.State.LastSeq <= uint64(i.led.Projected()))
+	it, err := i.messages(ctx, uint64(i.led.Projected())+1)
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	q := newQueue()
+	readers.Go(func() { q.fill(ctx, it) })
+
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
+	watched := make(chan error, 1)
+	watching := false
+	checked := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-i.led.Failed():
+			return fmt.Errorf("writing the ledger: %w", i.led.Err())
+		case <-i.reset:
+			return fmt.Errorf("%w: reconnected", errReset)
+		case <-watch.C:
+			if watching {
+				continue
+			}
+			watching = true
+			full := time.Since(checked) >= driftEvery
+			if full {
+				checked = time.Now()
+			}
+			readers.Go(func() { watched <- i.watch(ctx, full) })
+		case err := <-watched:
+			watching = false
+			if err != nil {
+				return err
+			}
+		case <-q.ready:
+			if err := i.projectBatch(ctx, q); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// projectBatch hands what has arrived to the ledger.
+func (i *Ingest) projectBatch(ctx context.Context, q *queue) error {
+	batch, pending, err := q.take()
+	if len(batch) > 0 {
+		if last := uint64(i.led.Projected()); batch[0].Seq <= last {
+			return fmt.Errorf("%w: the stream delivered %s after %s", errReset, ledger.ID(batch[0].Seq), ledger.ID(last))
+		}
+		if i.atEnd.Load() { // it came live, not from a backlog
+			i.skew.Store(int64(time.Since(batch[len(batch)-1].Time)))
+		}
+		i.atEnd.Store(false)
+		if err := i.led.Project(ctx, batch); err != nil {
+			return fmt.Errorf("projecting: %w", err)
+		}
+		i.setEnd(pending == 0)
+	}
+	return err
+}
+
+func (i *Ingest) setEnd(end bool) {
+	i.atEnd.Store(end)
+	if end {
+		notify(i.nudge)
+	}
+}
+
+func (i *Ingest) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("asking for stream %s: %w", i.o.Stream, err)
+	}
+	return s.CachedInfo(), nil
+}
+
+// watch finds out whether the stream is still the one that was compared: a
+// recreated one gives time-outs or foreign messages, not an error.
+func (i *Ingest) watch(ctx context.Context, full bool) error {
+	ask := i.info
+	if full {
+		ask = func(ctx context.Context) (*jetstream.StreamInfo, error) {
+			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+			defer cancel()
+			return i.check(ctx)
+		}
+	}
+	info, err := ask(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: stream %s is gone", errReset, i.o.Stream)
+	}
+	if err != nil {
+		return err
+	}
+	if info.Created.UnixNano() != i.created.Load() {
+		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
+	}
+	return nil
+}
+
+// messages opens an ordered consumer that begins at the sequence first.
+func (i *Ingest) messages(ctx context.Context, first uint64) (jetstream.MessagesContext, error) {
+	sctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	c, err := i.js.OrderedConsumer(sctx, i.o.Stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   first,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)
+	}
+	it, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchMessages, pullBytes))
+	if err != nil {
+		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)
+	}
+	return it, nil
+}
+
+// next returns one message and how many come after it.
+func next(ctx context.Context, it jetstream.MessagesContext) (ledger.Message, uint64, error) {
+	msg, err := it.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		return ledger.Message{}, 0, err
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return ledger.Message{}, 0, fmt.Errorf("message on %s: %w", msg.Subject(), err)
+	}
+	return ledger.Message{
+		Seq: meta.Sequence.Stream, Time: meta.Timestamp, Subject: msg.Subject(), Data: msg.Data(),
+	}, meta.NumPending, nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

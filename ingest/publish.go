@@ -1,0 +1,151 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"home.lab/event-store/ledger"
+)
+
+const (
+	publishTimeout = 5 * time.Second
+	maxBatch       = 1000
+)
+
+// Append publishes one event and returns the id that the stream gave it. key,
+// when not empty, is the idempotency key (Nats-Msg-Id): duplicate says that
+// the stream had it before, under id. Nothing is retried. An error that Is
+// ledger.ErrUnavailable says whether the event may have got into the stream.
+func (i *Ingest) Append(ctx context.Context, d ledger.Draft, key string) (id ledger.ID, duplicate bool, err error) {
+	if !i.ready.Load() {
+		return 0, false, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
+	}
+	var opts []jetstream.PublishOpt
+	if key != "" {
+		opts = append(opts, jetstream.WithMsgID(key))
+	}
+	ack, err := i.publish(ctx, &nats.Msg{Subject: i.subject(d), Data: d.Canonical()}, opts...)
+	if err != nil {
+		return 0, false, err
+	}
+	return ledger.ID(ack.Sequence), ack.Duplicate, nil
+}
+
+// AppendBatch publishes up to 1,000 events, all or none, and returns the first
+// and last id. It uses JetStream's atomic batch (NATS ADR-50): the headers
+// Nats-Batch-Id and Nats-Batch-Sequence, Nats-Batch-Commit on the last message.
+func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
+	if len(ds) == 0 || len(ds) > maxBatch {
+		return 0, 0, fmt.Errorf("a batch has 1 to %d events, not %d", maxBatch, len(ds))
+	}
+	if !i.ready.Load() {
+		return 0, 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
+	}
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	batch := nuid.Next()
+	for n, d := range ds {
+		m := &nats.Msg{Subject: i.subject(d), Data: d.Canonical(), Header: nats.Header{}}
+		m.Header.Set("Nats-Batch-Id", batch)
+		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(n+1))
+		if n == len(ds)-1 {
+			m.Header.Set("Nats-Batch-Commit", "1")
+			ack, err := i.publish(ctx, m)
+			if err != nil {
+				return 0, 0, err
+			}
+			last = ledger.ID(ack.Sequence)
+			return last - ledger.ID(len(ds)) + 1, last, nil
+		}
+		if n > 0 {
+			if err := i.nc.PublishMsg(m); err != nil {
+				return 0, 0, unavailable(err, false)
+			}
+			continue
+		}
+		if err := i.beginBatch(ctx, m); err != nil {
+			return 0, 0, err
+		}
+	}
+	panic("unreachable: the last message returns")
+}
+
+// beginBatch publishes a batch's first message and waits until the stream has
+// taken it up (its answer is then empty).
+func (i *Ingest) beginBatch(ctx context.Context, m *nats.Msg) error {
+	resp, err := i.nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return unavailable(err, false) // without the commit nothing is stored
+	}
+	if len(resp.Data) == 0 {
+		return nil
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(resp.Data, &answer); err != nil || answer.Error == nil {
+		return fmt.Errorf("beginning a batch: unexpected answer %q", resp.Data)
+	}
+	return unavailable(answer.Error, false)
+}
+
+// subject is where an event of d's category is published.
+func (i *Ingest) subject(d ledger.Draft) string {
+	return i.o.SubjectPrefix + "." + d.Category()
+}
+
+// publish publishes m once and waits for the stream's acknowledgement.
+func (i *Ingest) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	ack, err := i.js.PublishMsg(ctx, m, append(opts, jetstream.WithRetryAttempts(0))...)
+	if err != nil {
+		return nil, unavailable(err, true)
+	}
+	if ack.Stream != i.o.Stream {
+		return nil, fmt.Errorf("%w: %s is taken by stream %s", ledger.ErrUnavailable, m.Subject, ack.Stream)
+	}
+	return ack, nil
+}
+
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, publishTimeout)
+}
+
+// unavailable wraps errors that mean that NATS or the stream did not take the
+// message. sent: a lost acknowledgement leaves open whether it is stored.
+func unavailable(err error, sent bool) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch {
+		case api.Code == 503, api.Code == 429, api.ErrorCode == 10077, // the stream is full
+			api.ErrorCode == 10047, api.ErrorCode == 10002, // storage; the account's limits
+			api.ErrorCode == 10109: // sealed
+			return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+		}
+		return fmt.Errorf("publishing: %w", err)
+	}
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse),
+		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+		errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrNoServers):
+		if sent {
+			return fmt.Errorf("%w: no acknowledgement, the outcome is unknown: %w", ledger.ErrUnavailable, err)
+		}
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	return fmt.Errorf("publishing: %w", err)
+}

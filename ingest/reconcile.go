@@ -1,0 +1,149 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"home.lab/event-store/ledger"
+)
+
+// ErrHistory: the stream is not this ledger's; an operator must decide.
+var ErrHistory = errors.New("stream and ledger have different histories")
+
+// reconcile compares stream and ledger and makes the stream go on after the
+// ledger's last event. Nothing may be projected and nobody let in before.
+//
+// In order: whose stream is it; does it hold the same events; is it behind;
+// then the ledger's key is written into it.
+func (i *Ingest) reconcile(ctx context.Context) error {
+	i.ready.Store(false)
+	i.atEnd.Store(false)
+	select {
+	case <-i.reset: // what comes from here on is a change during the comparison
+	default:
+	}
+	if err := i.settle(ctx); err != nil {
+		return err
+	}
+	sctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	stream, info, err := i.ensure(sctx)
+	if err != nil {
+		return err
+	}
+	if err := i.refuse(info); err != nil {
+		return err
+	}
+	branch, err := i.branch(ctx, info.State)
+	if err != nil {
+		return err
+	}
+	if branch != 0 {
+		// Moving the messages from here on behind the ledger's last (copy,
+		// purge, publish again) belongs here; until then an operator decides.
+		return fmt.Errorf("%w: stream %s has another event %s than the ledger", ErrHistory, i.o.Stream, branch)
+	}
+	sctx2, cancel2 := context.WithTimeout(ctx, apiTimeout)
+	defer cancel2()
+	if err := i.forward(sctx2, stream, info.State); err != nil {
+		return err
+	}
+	if err := i.claim(sctx2, info.Config); err != nil {
+		return err
+	}
+	if info, err = i.check(sctx2); err != nil {
+		return err
+	}
+	i.created.Store(info.Created.UnixNano())
+	i.ready.Store(true)
+	return nil
+}
+
+// settle waits until everything projected is committed.
+func (i *Ingest) settle(ctx context.Context) error {
+	if p := i.led.Projected(); p > i.led.Head().ID {
+		return i.led.Wait(ctx, p)
+	}
+	return nil
+}
+
+// refuse is the error for a stream that cannot be this ledger's.
+func (i *Ingest) refuse(info *jetstream.StreamInfo) error {
+	key, own := info.Config.Metadata[keyMetadata], i.led.PublicKey()
+	if key != "" && key != own {
+		return fmt.Errorf("%w: stream %s belongs to the ledger with the key %s, this one has %s: use that ledger's data folder or another stream",
+			ErrHistory, i.o.Stream, key, own)
+	}
+	if i.led.Head().ID == 0 && info.State.FirstSeq > 1 {
+		return fmt.Errorf("%w: the ledger is empty, but stream %s begins at %s: start from a copy of the data folder, or with another stream",
+			ErrHistory, i.o.Stream, ledger.ID(info.State.FirstSeq))
+	}
+	return nil
+}
+
+// branch projects again what the stream still holds of the ledger and returns
+// the first id whose event differs; 0 when none does.
+func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (ledger.ID, error) {
+	last := min(st.LastSeq, uint64(i.led.Head().ID))
+	if st.Msgs == 0 || st.FirstSeq > last {
+		return 0, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	it, err := i.messages(ctx, max(st.FirstSeq, 1))
+	if err != nil {
+		return 0, err
+	}
+	defer it.Stop()
+
+	told := time.Now()
+	for {
+		m, pending, err := next(ctx, it)
+		if err != nil {
+			return 0, fmt.Errorf("comparing stream %s with the ledger: %w", i.o.Stream, err)
+		}
+		if m.Seq > last {
+			return 0, nil // the stream ends in a hole
+		}
+		same, err := i.led.Matches(m)
+		if err != nil && !errors.Is(err, ledger.ErrAgedOut) {
+			return 0, fmt.Errorf("comparing event %s with the stream: %w", ledger.ID(m.Seq), err)
+		}
+		if err == nil && !same {
+			return ledger.ID(m.Seq), nil
+		}
+		if m.Seq == last || pending == 0 {
+			return 0, nil
+		}
+		if time.Since(told) > 5*time.Second {
+			told = time.Now()
+			i.o.Logger.Info("comparing stream with ledger", "id", ledger.ID(m.Seq).String(), "last_id", ledger.ID(last).String())
+		}
+	}
+}
+
+// forward moves a stream that is behind the ledger (power loss) on to the
+// ledger's last id. All that it holds is in the ledger: branch said so.
+func (i *Ingest) forward(ctx context.Context, s jetstream.Stream, st jetstream.StreamState) error {
+	head := i.led.Head().ID
+	if st.LastSeq >= uint64(head) {
+		return nil
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSequence(uint64(head)+1)); err != nil {
+		return fmt.Errorf("moving stream %s forward: %w", i.o.Stream, err)
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("moving stream %s forward: %w", i.o.Stream, err)
+	}
+	if info.State.LastSeq != uint64(head) {
+		return fmt.Errorf("moving stream %s forward: its last id is %s, want %s", i.o.Stream, ledger.ID(info.State.LastSeq), head)
+	}
+	i.o.Logger.Warn("stream was behind the ledger, moved forward",
+		"stream", i.o.Stream, "from_id", ledger.ID(st.LastSeq).String(), "to_id", head.String())
+	return nil
+}

@@ -1,0 +1,242 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	storeInbox  = "_STORE"
+	headSubject = "eventstore.head"
+	ownPrefix   = "eventstore.ledger."
+
+	queueMessages = 10_000_000 // ingest queue; the server's default loses bursts of core publishes silently
+	queueBytes    = 2 << 30
+	startTimeout  = 60 * time.Second
+)
+
+// accountsConfig is in nats-server's configuration language, because accounts
+// with imports cannot be written as server.Options.
+const accountsConfig = `
+no_auth_user: publisher
+accounts {
+  STORE {
+    jetstream: enabled
+    users: [{user: store, password: %[1]q}]
+    exports: [{service: "%[3]s.>"}, {stream: "eventstore.head"}]
+  }
+  PUBLISHERS {
+    users: [{user: publisher, password: %[2]q, permissions: {
+      publish: {allow: ["%[3]s.>"]}
+      subscribe: {allow: ["_INBOX.>", "eventstore.head"]}
+    }}]
+    imports: [
+      {service: {account: STORE, subject: "%[3]s.>"}}
+      {stream: {account: STORE, subject: "eventstore.head"}}
+    ]
+  }
+}
+`
+
+// embedded is the NATS server inside this process.
+type embedded struct {
+	srv      *server.Server
+	user     string // the store's; empty when the operator's configuration has its own users
+	password string
+	listen   bool
+}
+
+// startServer starts the embedded server without its listener.
+func startServer(o Options) (*embedded, error) {
+	e := &embedded{}
+	opts := &server.Options{}
+	if o.ServerConfig != "" {
+		var err error
+		if opts, err = server.ProcessConfigFile(o.ServerConfig); err != nil {
+			return nil, fmt.Errorf("reading nats-server configuration %s: %w", o.ServerConfig, err)
+		}
+	}
+	if len(opts.Accounts) == 0 && len(opts.Users) == 0 && len(opts.Nkeys) == 0 &&
+		opts.Username == "" && opts.Authorization == "" && len(opts.TrustedOperators) == 0 {
+		e.user, e.password = "store", secret()
+		if err := addAccounts(opts, o.SubjectPrefix, e.password); err != nil {
+			return nil, err
+		}
+	}
+	opts.DontListen = true
+	opts.NoSigs = true
+	opts.JetStream = true
+	opts.StoreDir = o.Dir
+	opts.SyncInterval = o.SyncInterval
+	opts.SyncAlways = o.SyncInterval == 0
+	opts.StreamMaxBufferedMsgs = queueMessages
+	opts.StreamMaxBufferedSize = queueBytes
+	if opts.JetStreamMaxStore <= 0 {
+		opts.JetStreamMaxStore = 2*o.MaxBytes + 1<<30 // room for the copy that reconciling may need
+	}
+	if opts.ServerName == "" {
+		opts.ServerName = "event-store"
+	}
+	if err := setListen(opts, o.Listen); err != nil {
+		return nil, err
+	}
+	e.listen = o.Listen != "" || opts.Port != 0
+
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the embedded NATS server: %w", err)
+	}
+	srv.SetLoggerV2(serverLog{o.Logger}, false, false, false)
+	e.srv = srv
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
+		e.stop()
+		return nil, errors.New("starting the embedded NATS server: JetStream did not come up (see the log)")
+	}
+	return e, nil
+}
+
+// addAccounts adds the two accounts to opts.
+func addAccounts(opts *server.Options, prefix, password string) error {
+	// Nobody knows the publisher's password: he comes in by no_auth_user, which
+	// wants it in plain text.
+	conf := fmt.Sprintf(accountsConfig, password, secret(), prefix)
+	if err := opts.ProcessConfigString(conf); err != nil {
+		return fmt.Errorf("configuring the accounts of the embedded NATS server: %w", err)
+	}
+	return nil
+}
+
+// setListen puts listen ("host:port"; port 0 = any; empty = what opts say) into opts.
+func setListen(opts *server.Options, listen string) error {
+	if listen == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("NATS listen address %q: %w", listen, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return fmt.Errorf("NATS listen address %q: %w", listen, err)
+	}
+	opts.Host, opts.Port = host, int(n)
+	if host == "" {
+		opts.Host = "0.0.0.0"
+	}
+	if n == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	return nil
+}
+
+// openListener lets publishers in. A port in use is an error.
+func (e *embedded) openListener(listen string) error {
+	if !e.listen {
+		return nil
+	}
+	if listen != "" { // the server itself calls a failure to listen fatal
+		probe, err := net.Listen("tcp", listen)
+		if err != nil {
+			return fmt.Errorf("opening the NATS listener: %w", err)
+		}
+		probe.Close()
+	}
+	ready := make(chan struct{})
+	e.srv.AcceptLoop(ready)
+	<-ready
+	if e.srv.Addr() == nil {
+		return fmt.Errorf("opening the NATS listener on %s failed (see the log)", listen)
+	}
+	return nil
+}
+
+func (e *embedded) stop() {
+	e.srv.Shutdown()
+	e.srv.WaitForShutdown()
+}
+
+// connect returns the store's connection and a channel that is closed when the
+// connection has ended for good. changed is told of every reconnect.
+func connect(o Options, e *embedded, changed chan<- struct{}) (*nats.Conn, <-chan struct{}, error) {
+	closed := make(chan struct{})
+	opts := []nats.Option{
+		nats.Name("event-store"),
+		nats.CustomInboxPrefix(storeInbox),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectBufSize(-1), // a publish that was answered "unavailable" must not happen later
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
+		nats.ReconnectHandler(func(*nats.Conn) { notify(changed) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				o.Logger.Warn("nats disconnected", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			o.Logger.Debug("nats error", "error", err)
+		}),
+	}
+	url := o.URL
+	if e != nil {
+		url = "" // in process
+		opts = append(opts, nats.InProcessServer(e.srv))
+	} else {
+		opts = append(opts, nats.RetryOnFailedConnect(true))
+	}
+	switch {
+	case e != nil && e.user != "":
+		opts = append(opts, nats.UserInfo(e.user, e.password))
+	case o.Credentials != "":
+		opts = append(opts, nats.UserCredentials(o.Credentials))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	return nc, closed, nil
+}
+
+// notify puts a token into a channel of capacity one.
+func notify(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// secret returns 32 random hex digits.
+func secret() string {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// serverLog hands the server's log lines to slog.
+type serverLog struct{ *slog.Logger }
+
+func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
+func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
+func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
+func (l serverLog) Fatalf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
+func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
+func (l serverLog) Tracef(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
+
+func (l serverLog) line(level slog.Level, format string, v []any) {
+	text := strings.TrimSpace(fmt.Sprintf(format, v...))
+	if strings.HasPrefix(text, "Plaintext passwords detected") {
+		return // random, and only in this process's memory
+	}
+	l.Log(context.Background(), level, "nats-server", "line", text)
+}

@@ -1,0 +1,283 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"home.lab/event-store/ledger"
+)
+
+const (
+	keyMetadata     = "eventstore_public_key"
+	defaultMaxBytes = 8 << 30
+	maxMsgSize      = 1 << 20
+	duplicateWindow = 10 * time.Minute
+	apiTimeout      = 5 * time.Second
+)
+
+// Options say which NATS and which stream.
+type Options struct {
+	Dir           string        // the embedded server's JetStream folder
+	Listen        string        // the embedded server's client address, "host:port"; port 0 = any; empty = no listener
+	URL           string        // NATS elsewhere; empty = embedded
+	Credentials   string        // credentials file of the store's user, for URL and for a ServerConfig with its own users
+	ServerConfig  string        // nats-server configuration file for the embedded server
+	Stream        string        // default "EVENTS"
+	SubjectPrefix string        // default "events"
+	SyncInterval  time.Duration // how often the embedded server syncs to disk; 0 = with every message
+	MaxBytes      int64         // the stream's limit; default 8 GiB
+	Logger        *slog.Logger
+}
+
+// Ingest connects one stream with one ledger.
+type Ingest struct {
+	o      Options
+	led    *ledger.Ledger
+	emb    *embedded // nil with Options.URL
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	closed <-chan struct{} // the connection has ended
+	reset  chan struct{}   // capacity 1: the connection is another one
+
+	ready   atomic.Bool  // reconciled: appends may pass
+	atEnd   atomic.Bool  // the consumer has seen the stream's last message
+	skew    atomic.Int64 // nanoseconds, of the last message that came live
+	nudge   chan struct{}
+	created atomic.Int64 // the stream's creation, Unix nanoseconds
+
+	mu    sync.Mutex
+	state jetstream.StreamState // last seen
+	drift []string              // last seen
+	limit int64                 // the stream's max_bytes, last seen
+
+	closing sync.Once
+}
+
+// StreamStatus is the stream as seen from the store.
+type StreamStatus struct {
+	Connected   bool     `json:"connected"`
+	Lag         uint64   `json:"lag"` // messages that are not committed to the ledger yet
+	Messages    uint64   `json:"messages"`
+	Bytes       uint64   `json:"bytes"`
+	MaxBytes    int64    `json:"max_bytes"`
+	Drift       []string `json:"drift,omitempty"` // settings that differ from what the ledger needs
+	ClockSkewMS int64    `json:"clock_skew_ms"`   // local clock minus message time, at receipt
+}
+
+// Open starts or connects NATS, makes the stream and compares it with the
+// ledger; only then are publishers let in. With Options.URL an unreachable
+// NATS is no error: Run keeps trying. A stream that is not this ledger's is
+// an error that Is ErrHistory.
+func Open(ctx context.Context, o Options, l *ledger.Ledger) (*Ingest, error) {
+	o = withDefaults(o)
+	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
+	if err := i.open(ctx); err != nil {
+		i.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.Stream == "" {
+		o.Stream = "EVENTS"
+	}
+	if o.SubjectPrefix == "" {
+		o.SubjectPrefix = "events"
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (i *Ingest) open(ctx context.Context) (err error) {
+	if i.o.URL == "" {
+		if i.emb, err = startServer(i.o); err != nil {
+			return err
+		}
+	}
+	if i.nc, i.closed, err = connect(i.o, i.emb, i.reset); err != nil {
+		return err
+	}
+	if i.js, err = jetstream.New(i.nc); err != nil {
+		return fmt.Errorf("using JetStream: %w", err)
+	}
+	err = i.reconcile(ctx)
+	if err != nil && (i.emb != nil || errors.Is(err, ErrHistory)) {
+		return err
+	}
+	if err != nil {
+		i.o.Logger.Warn("stream not available, trying again", "error", err)
+		return nil
+	}
+	if i.emb != nil {
+		return i.emb.openListener(i.o.Listen)
+	}
+	return nil
+}
+
+// Close ends the connection and the embedded server; no goroutine stays.
+// Run must have returned.
+func (i *Ingest) Close() {
+	i.closing.Do(func() {
+		i.ready.Store(false)
+		if i.nc != nil {
+			i.nc.Close()
+			<-i.closed
+		}
+		if i.emb != nil {
+			i.emb.stop()
+		}
+	})
+}
+
+// Addr returns the embedded server's client address, "host:port"; empty when
+// there is none.
+func (i *Ingest) Addr() string {
+	if i.emb == nil || i.emb.srv.Addr() == nil {
+		return ""
+	}
+	return i.emb.srv.Addr().String()
+}
+
+// Status asks the stream; when it does not answer within a second, the
+// answer is the last one seen, with connected false.
+func (i *Ingest) Status() StreamStatus {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	connected := i.nc.IsConnected() && i.ready.Load()
+	if connected {
+		_, err := i.check(ctx)
+		connected = err == nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := StreamStatus{
+		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
+		Drift: slices.Clone(i.drift), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
+	}
+	if head := uint64(i.led.Head().ID); i.state.LastSeq > head {
+		s.Lag = i.state.LastSeq - head
+	}
+	return s
+}
+
+// wanted is the stream as the ledger needs it.
+func (i *Ingest) wanted() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:               i.o.Stream,
+		Description:        "Event Store: every message becomes one event of the ledger",
+		Subjects:           []string{i.o.SubjectPrefix + ".>", ownPrefix + ">"},
+		Storage:            jetstream.FileStorage,
+		Retention:          jetstream.LimitsPolicy,
+		Discard:            jetstream.DiscardNew,
+		MaxBytes:           i.o.MaxBytes,
+		MaxMsgSize:         maxMsgSize,
+		MaxMsgs:            -1,
+		MaxMsgsPerSubject:  -1,
+		DenyDelete:         true,
+		AllowAtomicPublish: true,
+		Duplicates:         duplicateWindow,
+		Metadata:           map[string]string{keyMetadata: i.led.PublicKey()},
+	}
+}
+
+// ensure returns the stream and its state, making it when there is none: then
+// it begins after the ledger's last event.
+func (i *Ingest) ensure(ctx context.Context) (jetstream.Stream, *jetstream.StreamInfo, error) {
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		cfg := i.wanted()
+		cfg.FirstSeq = uint64(i.led.Head().ID) + 1
+		s, err = i.js.CreateStream(ctx, cfg)
+		if err == nil {
+			i.o.Logger.Info("stream made", "stream", cfg.Name, "first_id", ledger.ID(cfg.FirstSeq).String())
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening stream %s: %w", i.o.Stream, err)
+	}
+	return s, s.CachedInfo(), nil
+}
+
+// claim writes the ledger's public key into the stream's metadata and, for the
+// embedded server, the configured limit.
+func (i *Ingest) claim(ctx context.Context, cfg jetstream.StreamConfig) error {
+	resize := i.emb != nil && cfg.MaxBytes != i.o.MaxBytes
+	if cfg.Metadata[keyMetadata] != "" && !resize {
+		return nil
+	}
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[keyMetadata] = i.led.PublicKey()
+	if resize {
+		cfg.MaxBytes = i.o.MaxBytes
+	}
+	if _, err := i.js.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("updating stream %s: %w", cfg.Name, err)
+	}
+	return nil
+}
+
+// check asks for the stream's state and keeps it for Status.
+func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
+	}
+	info := s.CachedInfo()
+	drift := i.compare(info.Config)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !slices.Equal(drift, i.drift) {
+		i.o.Logger.Warn("stream settings differ from what the ledger needs", "stream", i.o.Stream, "drift", drift)
+	}
+	i.state, i.drift, i.limit = info.State, drift, info.Config.MaxBytes
+	return info, nil
+}
+
+// compare names the settings that could lose messages before the ledger has
+// them, or let others change them.
+func (i *Ingest) compare(c jetstream.StreamConfig) []string {
+	w := i.wanted()
+	var drift []string
+	differs := func(bad bool, name string, has, want any) {
+		if bad {
+			drift = append(drift, fmt.Sprintf("%s is %v, want %v", name, has, want))
+		}
+	}
+	for _, subject := range w.Subjects {
+		differs(!slices.Contains(c.Subjects, subject), "subjects", c.Subjects, w.Subjects)
+	}
+	differs(c.Storage != w.Storage, "storage", c.Storage, w.Storage)
+	differs(c.Retention != w.Retention, "retention", c.Retention, w.Retention)
+	differs(c.Discard != w.Discard, "discard", c.Discard, w.Discard)
+	differs(c.MaxAge != 0, "max_age", c.MaxAge, "0")
+	differs(c.MaxMsgs > 0, "max_msgs", c.MaxMsgs, "none")
+	differs(c.MaxMsgsPerSubject > 0, "max_msgs_per_subject", c.MaxMsgsPerSubject, "none")
+	differs(c.MaxBytes <= 0, "max_bytes", c.MaxBytes, w.MaxBytes)
+	differs(!c.DenyDelete, "deny_delete", c.DenyDelete, true)
+	differs(!c.AllowAtomicPublish, "allow_atomic", c.AllowAtomicPublish, true)
+	differs(c.AllowRollup, "allow_rollup_hdrs", c.AllowRollup, false)
+	differs(c.AllowMsgTTL, "allow_msg_ttl", c.AllowMsgTTL, false)
+	differs(c.NoAck, "no_ack", c.NoAck, false)
+	differs(c.Sealed, "sealed", c.Sealed, false)
+	differs(c.SubjectTransform != nil, "subject_transform", "set", "none")
+	return drift
+}

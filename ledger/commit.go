@@ -1,0 +1,117 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// commitAll is the committer: it takes what is there, writes it, makes it
+// durable, and only then tells anybody. While it does so the next batch is
+// projected; so a lone event is committed at once and a burst in big batches,
+// without any delay that somebody would have to choose.
+func (l *Ledger) commitAll(ctx context.Context) {
+	var spare []byte
+	for {
+		select {
+		case <-l.work:
+		case <-ctx.Done():
+			return
+		}
+		if l.Err() != nil {
+			continue
+		}
+		l.mu.Lock()
+		parts, v := l.proj.take(spare)
+		l.room.Broadcast()
+		l.mu.Unlock()
+		spare = nil // the projection owns it now
+		if len(parts) == 0 {
+			continue
+		}
+		if err := l.commit(parts); err != nil {
+			l.log.Error("commit failed", "err", err)
+			l.fail(err)
+			continue
+		}
+		spare = parts[len(parts)-1].lines
+		ended := len(v.segs) > len(l.view.Load().segs)
+		l.publish(v)
+		if ended {
+			wake(l.sealing)
+		}
+	}
+}
+
+// commit writes parts and makes them durable: the file's bytes, and its name
+// when it is new. A failed fsync is never repeated: Recover cuts and reloads.
+func (l *Ledger) commit(parts []part) error {
+	for _, p := range parts {
+		created := p.name != l.synced.name || l.synced.file == nil
+		if created {
+			if err := l.create(p.name); err != nil {
+				return err
+			}
+		}
+		if _, err := l.synced.file.Write(p.lines); err != nil {
+			return fmt.Errorf("writing segment %s: %w", p.name, err)
+		}
+		if err := datasync(l.synced.file); err != nil {
+			return fmt.Errorf("syncing segment %s: %w", p.name, err)
+		}
+		if created {
+			if err := syncDir(l.dir); err != nil {
+				return fmt.Errorf("syncing the data folder: %w", err)
+			}
+		}
+		l.synced.size += int64(len(p.lines))
+	}
+	return nil
+}
+
+// create starts a segment's file. Until its first fsync nothing of it counts:
+// synced says that it may be cut to nothing.
+func (l *Ledger) create(name string) error {
+	f, err := os.OpenFile(filepath.Join(l.dir, name+suffixPlain), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("creating segment %s: %w", name, err)
+	}
+	if l.synced.file != nil {
+		l.synced.file.Close()
+	}
+	l.synced = synced{name: name, file: f}
+	return nil
+}
+
+// cut removes what was written behind the last successful fsync.
+func (l *Ledger) cut() error {
+	if l.synced.name == "" {
+		return nil
+	}
+	path := filepath.Join(l.dir, l.synced.name+suffixPlain)
+	if l.synced.size == 0 {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return syncDir(l.dir)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(l.synced.size); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// publish makes a commit visible and tells all who wait.
+func (l *Ledger) publish(v *view) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	l.view.Store(v)
+	close(l.notice)
+	l.notice = make(chan struct{})
+}

@@ -1,0 +1,352 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxText      = 1 << 10  // bytes of action, actor, target, result
+	maxErrorText = 64 << 10 // bytes of error
+	maxCanonical = 1 << 20  // bytes of the canonical form that a publisher gives
+	maxNesting   = 64       // arrays and objects, the event's own included
+	maxFields    = 20       // field errors that one answer names
+)
+
+// A FieldError names a field of an event and what is wrong with it.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// An InvalidError says why a body is no event. Its text is the same on every
+// machine and build: a rejected message's reason is hashed.
+type InvalidError struct {
+	Malformed bool // no JSON object at all
+	TooLarge  bool // above 1 MiB in canonical form
+	Fields    []FieldError
+}
+
+func (e *InvalidError) Error() string {
+	var b strings.Builder
+	for i, f := range e.Fields {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if f.Field != "" {
+			b.WriteString(f.Field + ": ")
+		}
+		b.WriteString(f.Message)
+	}
+	return b.String()
+}
+
+func (e *InvalidError) add(field, message string) {
+	if len(e.Fields) < maxFields {
+		e.Fields = append(e.Fields, FieldError{field, message})
+	}
+}
+
+func malformed(message string) error {
+	return &InvalidError{Malformed: true, Fields: []FieldError{{"", message}}}
+}
+
+// A Draft is a publisher's event, validated and canonical: what is chained as
+// soon as the stream has given it an id and a time. The values are raw JSON.
+type Draft struct {
+	category                                 string
+	action, actor, target, data, result, err []byte
+}
+
+// Category is the draft's category.
+func (d Draft) Category() string { return d.category }
+
+// Canonical is the RFC 8785 form of what the publisher gave, defaults filled in.
+func (d Draft) Canonical() []byte {
+	n := len(d.category) + len(d.action) + len(d.actor) + len(d.target) + len(d.data) + len(d.result) + len(d.err)
+	b := append(make([]byte, 0, n+80), `{"action":`...)
+	b = append(append(b, d.action...), `,"actor":`...)
+	b = append(append(b, d.actor...), `,"category":"`...)
+	b = append(append(b, d.category...), `","data":`...)
+	b = append(append(b, d.data...), `,"error":`...)
+	b = append(append(b, d.err...), `,"result":`...)
+	b = append(append(b, d.result...), `,"target":`...)
+	return append(append(b, d.target...), '}')
+}
+
+// Same tells whether a stored line holds the same content.
+func (d Draft) Same(stored []byte) bool {
+	l, err := parseLine(stored)
+	return err == nil && l.gap == nil && string(l.category) == d.category && bytes.Equal(l.action, d.action) &&
+		bytes.Equal(l.actor, d.actor) && bytes.Equal(l.target, d.target) && bytes.Equal(l.data, d.data) &&
+		bytes.Equal(l.result, d.result) && bytes.Equal(l.err, d.err)
+}
+
+var (
+	jsonNull    = []byte("null")
+	jsonEmpty   = []byte("{}")
+	jsonSuccess = []byte(`"success"`)
+)
+
+// decode validates a publisher's body (DESIGN section 2). subjectCategory is
+// the category that the subject names; with "" the body must name it.
+// Errors are *InvalidError.
+func decode(body []byte, subjectCategory string, known map[string]Policy) (Draft, error) {
+	v, err := canonical(body)
+	if err != nil {
+		return Draft{}, err
+	}
+	d := Draft{category: subjectCategory, target: jsonNull, data: jsonEmpty, result: jsonSuccess, err: jsonNull}
+	bad := &InvalidError{}
+	eachMember(v, func(name, value []byte) { d.take(string(name), value, bad) })
+	if d.category == "" && !bad.names("category") {
+		bad.add("category", "is required")
+	} else if _, ok := known[d.category]; !ok && !bad.names("category") {
+		bad.add("category", quoteShort(d.category)+" is not configured")
+	}
+	if d.action == nil && !bad.names("action") {
+		bad.add("action", "is required")
+	}
+	if d.actor == nil && !bad.names("actor") {
+		bad.add("actor", "is required")
+	}
+	if len(bad.Fields) > 0 {
+		return Draft{}, bad
+	}
+	return d, nil
+}
+
+// take sets one member of the draft or says what is wrong with it.
+func (d *Draft) take(name string, value []byte, bad *InvalidError) {
+	switch name {
+	case "category":
+		given, ok := text(value)
+		switch {
+		case !ok:
+			bad.add(name, "must be a string")
+		case d.category == "":
+			d.category = given
+		case d.category != given:
+			bad.add(name, quoteShort(given)+" is not the subject's, "+quoteShort(d.category))
+		}
+	case "action":
+		d.action = bad.string(name, value, maxText, true, false)
+	case "actor":
+		d.actor = bad.string(name, value, maxText, true, false)
+		if string(d.actor) == `"`+ActorStore+`"` {
+			bad.add(name, `"event-store" is reserved`)
+		}
+	case "target":
+		d.target = bad.string(name, value, maxText, false, true)
+	case "result":
+		d.result = bad.string(name, value, maxText, false, false)
+	case "error":
+		d.err = bad.string(name, value, maxErrorText, false, true)
+	case "data":
+		if value[0] != '{' {
+			bad.add(name, "must be an object")
+		}
+		d.data = value
+	case "id", "timestamp", "previous_hash", "hash":
+		bad.add(name, "is assigned by the store")
+	default:
+		bad.add(short(name), "is not a field of an event")
+	}
+}
+
+func (e *InvalidError) names(field string) bool {
+	for _, f := range e.Fields {
+		if f.Field == field {
+			return true
+		}
+	}
+	return false
+}
+
+// string checks a string member and gives it back.
+func (e *InvalidError) string(name string, value []byte, max int, filled, nullable bool) []byte {
+	switch {
+	case nullable && string(value) == "null":
+	case value[0] != '"' && nullable:
+		e.add(name, "must be a string or null")
+	case value[0] != '"':
+		e.add(name, "must be a string")
+	case filled && len(value) == 2:
+		e.add(name, "must not be empty")
+	case textLen(value) > max:
+		e.add(name, "is longer than "+strconv.Itoa(max)+" bytes")
+	}
+	return value
+}
+
+// canonical gives the RFC 8785 form of a JSON object, with integers' digits
+// kept, or an *InvalidError.
+func canonical(body []byte) (jsontext.Value, error) {
+	if len(body) > maxCanonical*6 {
+		return nil, &InvalidError{TooLarge: true, Fields: []FieldError{{"", "the event is larger than 1 MiB"}}}
+	}
+	if err := scan(body); err != nil {
+		return nil, err
+	}
+	v := jsontext.Value(bytes.Clone(body))
+	if err := v.Canonicalize(jsontext.CanonicalizeRawInts(false)); err != nil {
+		return nil, malformed(syntaxReason(err, body))
+	}
+	if len(v) == 0 || v[0] != '{' {
+		return nil, malformed("not a JSON object")
+	}
+	if len(v) > maxCanonical {
+		return nil, &InvalidError{TooLarge: true, Fields: []FieldError{{"", "the event is larger than 1 MiB"}}}
+	}
+	return v, nil
+}
+
+// syntaxReason words a syntax error so that it does not change with a library.
+func syntaxReason(err error, body []byte) string {
+	at := ""
+	var s *jsontext.SyntacticError
+	if errors.As(err, &s) {
+		at = " at byte " + strconv.FormatInt(s.ByteOffset, 10)
+	}
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "duplicate member name " + quoteShort(s.JSONPointer.LastToken())
+	case !utf8.Valid(body):
+		return "not valid UTF-8" + at
+	}
+	return "not valid JSON" + at
+}
+
+// scan refuses what canonicalising would not survive or would change: nesting
+// above the limit and numbers outside the double range. It must not trust body.
+func scan(body []byte) error {
+	depth := 0
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '"':
+			n := stringLen(body[i:])
+			if n < 0 {
+				return malformed("not valid JSON: a string does not end")
+			}
+			i += n - 1
+		case c == '{' || c == '[':
+			if depth++; depth > maxNesting {
+				return &InvalidError{Fields: []FieldError{{"data", "is nested deeper than " + strconv.Itoa(maxNesting)}}}
+			}
+		case c == '}' || c == ']':
+			depth--
+		case c == '-' || c >= '0' && c <= '9':
+			n := numberLen(body[i:])
+			if number := body[i : i+n]; (n > 300 || bytes.ContainsAny(number, "eE")) && outOfRange(number) {
+				return &InvalidError{Fields: []FieldError{{"data", "a number is outside the double range: " + short(string(number))}}}
+			}
+			i += n - 1
+		}
+	}
+	return nil
+}
+
+func numberLen(b []byte) int {
+	for i, c := range b {
+		if !(c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E') {
+			return i
+		}
+	}
+	return len(b)
+}
+
+func outOfRange(number []byte) bool {
+	f, err := strconv.ParseFloat(string(number), 64)
+	return errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0)
+}
+
+// eachMember calls f for each member of a canonical JSON object.
+func eachMember(object []byte, f func(name, value []byte)) {
+	for b := object[1:]; len(b) > 1; {
+		n := stringLen(b)
+		name := b[1 : n-1]
+		b = b[n+1:]
+		v := valueLen(b)
+		f(name, b[:v:v])
+		if b = b[v:]; b[0] == ',' {
+			b = b[1:]
+		}
+	}
+}
+
+// text is the value of a JSON string.
+func text(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	b, err := jsontext.AppendUnquote(nil, value)
+	return string(b), err == nil
+}
+
+// textLen is the length in bytes of a canonical JSON string's value.
+func textLen(value []byte) int {
+	n := 0
+	for i := 1; i < len(value)-1; i++ {
+		if value[i] == '\\' {
+			if i++; value[i] == 'u' {
+				i += 4
+			}
+		}
+		n++
+	}
+	return n
+}
+
+// quote appends s as a canonical JSON string; s must be valid UTF-8.
+func quote(b []byte, s string) []byte {
+	b, err := jsontext.AppendQuote(b, s)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: quoting text that is not UTF-8: %v", err))
+	}
+	return b
+}
+
+// short cuts a text that a publisher chose to what a message can bear.
+func short(s string) string {
+	if len(s) <= 64 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:64], "") + "..."
+}
+
+func quoteShort(s string) string { return `"` + short(s) + `"` }
+
+// rejected is the event that stands for a message that is none: nothing that
+// arrives is lost (DESIGN section 1).
+func rejected(category, subject, reason string, payload []byte) Draft {
+	encoding, text := "utf-8", []byte(nil)
+	if utf8.Valid(payload) {
+		text = quote(nil, string(payload))
+	}
+	if text == nil || len(text)-2 > base64.StdEncoding.EncodedLen(len(payload)) {
+		encoding = "base64"
+		text = append(base64.StdEncoding.AppendEncode([]byte{'"'}, payload), '"')
+	}
+	b := append([]byte(`{"payload":`), text...)
+	b = fmt.Appendf(b, `,"payload_bytes":%d,"payload_encoding":"%s","reason":`, len(payload), encoding)
+	b = append(quote(b, strings.ToValidUTF8(reason, "\uFFFD")), '}')
+	return Draft{category: category, action: []byte(`"event_rejected"`), actor: []byte(`"` + ActorStore + `"`),
+		target: quote(nil, strings.ToValidUTF8(subject, "\uFFFD")), data: b, result: []byte(`"failure"`), err: jsonNull}
+}
+
+// canonicalize brings JSON that the store made itself into canonical form.
+func canonicalize(b []byte) []byte {
+	v := jsontext.Value(b)
+	if err := v.Canonicalize(jsontext.CanonicalizeRawInts(false)); err != nil {
+		panic(fmt.Sprintf("ledger: canonicalising own JSON: %v", err))
+	}
+	return v
+}

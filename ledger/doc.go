@@ -1,0 +1,57 @@
+// Package ledger keeps a hash chain of events in a folder. It knows neither
+// NATS nor HTTP.
+//
+// # The chain
+//
+// The ledger is a projection of a stream: message n becomes the event whose id
+// is n, in 12 lower-case hex digits. The projection is total (what is no event
+// becomes an event_rejected event) and deterministic: the same messages give
+// the same bytes on every machine. An event is one line of JSON with its
+// fields in this order:
+//
+//	id, timestamp, category, action, actor, target, data, result, error, previous_hash, hash
+//
+// hash is the lower-case hex SHA-256 of the RFC 8785 canonical JSON of the
+// event without hash, integers keeping their digits. All values of a line are
+// canonical already, so that the pre-image is the line's own values, sorted by
+// name: nothing is parsed in general to verify a line. previous_hash is the
+// hash of the event before, 64 zeros in the first.
+//
+// Ids are contiguous. Where the stream has a hole, one event of category
+// ledger, events_missing, takes the last missing id and names the first and
+// last.
+//
+// # Files
+//
+//	events_20251224_100000.jsonl          a plain segment, named by its first event's time
+//	events_20251223_100000.jsonl.gz       a sealed one: gzip members of about 256 KiB cut at line ends
+//	events_20251223_100000.manifest.json  what was sealed
+//	ledger.key, ledger.pub, LOCK
+//
+// A segment ends before the event that would take it above 100 MB or that is
+// more than 24 h younger than its first. A name that exists gets _<first id>.
+// The last plain segment is the active one; the others are waiting to be sealed.
+//
+// A manifest is canonical JSON; see Manifest. Its digest is the SHA-256 of it
+// without category_map, for which category_map_sha256 stands, because
+// compressors differ. The digest is chained by a segment_sealed event.
+//
+// # Own events
+//
+// segment_sealed and ledger_configured come from the store itself, through the
+// stream, signed: data carries a member signature, the signature line of a
+// signed note (golang.org/x/mod/sumdb/note) whose text is
+//
+//	event-store/<action>
+//	<canonical JSON of data without signature>
+//
+// The projection believes one only when the signature holds and it derives the
+// same itself.
+//
+// # Goroutines
+//
+// Project chains messages onto the tail (one caller); the committer writes and
+// fsyncs what was projected while the next batch is projected, then publishes
+// a new view and tells who waits; the sealer compresses ended segments. Readers
+// take the last view, which never changes, and wait for nobody.
+package ledger

@@ -1,0 +1,92 @@
+package ledger
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	suffixPlain    = ".jsonl"
+	suffixSealed   = ".jsonl.gz"
+	suffixManifest = ".manifest.json"
+	suffixTemp     = ".tmp"
+)
+
+// writeFile puts a file into a folder so that it is there whole or not at all:
+// temporary file, fsync, rename, fsync of the folder.
+func writeFile(dir, name string, content []byte) error {
+	temp := filepath.Join(dir, name+suffixTemp)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// A fileSet is what a folder holds of one segment.
+type fileSet struct{ plain, sealed, manifest bool }
+
+// listSegments finds the segments of a folder by name.
+func listSegments(dir string) (map[string]fileSet, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	sets := map[string]fileSet{}
+	for _, e := range entries {
+		name := e.Name()
+		if !strings.HasPrefix(name, "events_") || e.IsDir() {
+			continue
+		}
+		if base, ok := strings.CutSuffix(name, suffixSealed); ok {
+			s := sets[base]
+			s.sealed = true
+			sets[base] = s
+		} else if base, ok := strings.CutSuffix(name, suffixPlain); ok {
+			s := sets[base]
+			s.plain = true
+			sets[base] = s
+		} else if base, ok := strings.CutSuffix(name, suffixManifest); ok {
+			s := sets[base]
+			s.manifest = true
+			sets[base] = s
+		}
+	}
+	return sets, nil
+}
+
+// removeTemps clears away what a crash left half-written.
+func removeTemps(dir string) error {
+	temps, err := filepath.Glob(filepath.Join(dir, "*"+suffixTemp))
+	if err != nil {
+		return err
+	}
+	for _, t := range temps {
+		if err := os.Remove(t); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

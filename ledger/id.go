@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"errors"
+	"time"
+)
+
+// Sentinels for what callers ask about.
+var (
+	ErrMalformedID = errors.New("malformed id: want 12 lower-case hex digits")
+	ErrNotFound    = errors.New("no event has this id")
+	ErrAgedOut     = errors.New("the event has aged out")
+	ErrLocked      = errors.New("another process uses this data folder")
+	ErrStopped     = errors.New("the ledger has stopped accepting events")
+	ErrUnavailable = errors.New("the stream is not available")
+)
+
+// An ID is an event's stream sequence. In text it is 12 lower-case hex digits.
+type ID uint64
+
+// MaxID is the largest id that has a text of 12 digits.
+const MaxID = ID(1<<48 - 1)
+
+// GenesisHash is the previous_hash of the first event.
+const GenesisHash = "0000000000000000000000000000000000000000000000000000000000000000"
+
+const hexDigits = "0123456789abcdef"
+
+// String gives the id's 12 lower-case hex digits.
+func (id ID) String() string { return string(id.append(make([]byte, 0, 12))) }
+
+func (id ID) append(b []byte) []byte {
+	for shift := 44; shift >= 0; shift -= 4 {
+		b = append(b, hexDigits[id>>shift&15])
+	}
+	return b
+}
+
+// ParseID reads 12 lower-case hex digits; anything else is ErrMalformedID.
+func ParseID(s string) (ID, error) { return parseID([]byte(s)) }
+
+func parseID(b []byte) (ID, error) {
+	if len(b) != 12 {
+		return 0, ErrMalformedID
+	}
+	var id ID
+	for _, c := range b {
+		switch {
+		case c >= '0' && c <= '9':
+			id = id<<4 | ID(c-'0')
+		case c >= 'a' && c <= 'f':
+			id = id<<4 | ID(c-'a'+10)
+		default:
+			return 0, ErrMalformedID
+		}
+	}
+	return id, nil
+}
+
+// A Head is the last event of a chain: what a witness has to keep.
+// The head of an empty ledger has id 0, GenesisHash and the zero time.
+type Head struct {
+	ID        ID
+	Hash      string
+	Timestamp time.Time
+}
+
+// A Message is one message of the stream, as the projection takes it.
+// Seq is its stream sequence, Time the stream's message time, Subject the
+// subject it was published on, Data its payload.
+type Message struct {
+	Seq     uint64
+	Time    time.Time
+	Subject string
+	Data    []byte
+}
+
+const timestampLayout = "2006-01-02T15:04:05.000000Z"
+
+// A micros is a UTC time in microseconds since 1970: all the precision that a
+// timestamp has.
+type micros int64
+
+func microsOf(t time.Time) micros           { return micros(t.UnixMicro()) }
+func (m micros) time() time.Time            { return time.UnixMicro(int64(m)).UTC() }
+func (m micros) text() string               { return m.time().Format(timestampLayout) }
+func (m micros) sub(o micros) time.Duration { return time.Duration(m-o) * time.Microsecond }
+
+func (m micros) append(b []byte) []byte { return m.time().AppendFormat(b, timestampLayout) }
+
+func parseMicros(b []byte) (micros, error) {
+	if len(b) != len(timestampLayout) {
+		return 0, errors.New("malformed timestamp")
+	}
+	t, err := time.Parse(timestampLayout, string(b))
+	if err != nil {
+		return 0, errors.New("malformed timestamp")
+	}
+	return microsOf(t), nil
+}

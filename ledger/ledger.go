@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gofrs/flock"
+)
+
+// maxPending is how many bytes of lines may wait for the committer before
+// Project blocks.
+const maxPending = 16 << 20
+
+// Options say where a ledger is and what it should be like.
+type Options struct {
+	Dir           string       // the data folder; made when absent, 0700
+	Config        Config       // wanted; chained by a ledger_configured event when it differs
+	SubjectPrefix string       // of publishers' subjects; default "events"
+	Logger        *slog.Logger // default slog.Default()
+}
+
+// A Ledger is the chain in a folder. One goroutine projects messages onto its
+// tail (Project), one commits what was projected, one seals what ended; readers
+// take the view of the last commit and wait for none of them.
+type Ledger struct {
+	dir  string
+	opts Options
+	keys keyring
+	lock *flock.Flock
+	log  *slog.Logger
+
+	mu      sync.Mutex  // guards proj
+	proj    *projection // the state after the last message that was projected
+	room    *sync.Cond  // on mu: the committer took the pending parts
+	work    chan struct{}
+	sealing chan struct{}
+
+	view   atomic.Pointer[view] // the state after the last commit
+	state  sync.Mutex           // guards what follows
+	notice chan struct{}        // closed at the next commit
+	failed chan struct{}        // closed when a write or fsync failed
+	err    error
+
+	synced synced // owned by the committer, and by load and Recover without one
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// synced is how far the active segment is known to be durable.
+type synced struct {
+	name string
+	size int64
+	file *os.File
+}
+
+// Open opens the ledger of a folder, finishing what a crash left half done.
+// It fails with ErrLocked when another process has the folder.
+func Open(ctx context.Context, opts Options) (*Ledger, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.SubjectPrefix == "" {
+		opts.SubjectPrefix = "events"
+	}
+	if opts.Config.Categories == nil {
+		opts.Config = DefaultConfig()
+	}
+	if err := opts.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	l := &Ledger{dir: opts.Dir, opts: opts, log: opts.Logger,
+		lock: flock.New(filepath.Join(opts.Dir, "LOCK"), flock.SetPermissions(0o600))}
+	if ok, err := l.lock.TryLock(); err != nil {
+		return nil, fmt.Errorf("locking the data folder: %w", err)
+	} else if !ok {
+		return nil, fmt.Errorf("%s: %w", opts.Dir, ErrLocked)
+	}
+	l.room = sync.NewCond(&l.mu)
+	if err := l.start(ctx); err != nil {
+		return nil, errors.Join(err, l.lock.Unlock())
+	}
+	return l, nil
+}
+
+// start loads the folder and starts the committer and the sealer.
+func (l *Ledger) start(ctx context.Context) error {
+	keys, err := openKeys(l.dir)
+	if err != nil {
+		return err
+	}
+	l.keys = keys
+	proj, err := l.load(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	l.mu.Lock()
+	l.proj = proj
+	v := proj.view()
+	l.mu.Unlock()
+	l.state.Lock()
+	l.view.Store(v)
+	l.notice, l.failed, l.err = make(chan struct{}), make(chan struct{}), proj.unsound
+	if proj.unsound != nil {
+		close(l.failed)
+	}
+	l.state.Unlock()
+	l.work, l.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.cancel = cancel
+	l.done.Go(func() { l.commitAll(run) })
+	l.done.Go(func() { l.sealAll(run) })
+	wake(l.sealing)
+	l.log.Info("ledger opened", "dir", l.dir, "last_id", v.head.ID.String(), "last_hash", v.head.Hash,
+		"segments", len(v.segs), "events", v.events)
+	return nil
+}
+
+// Close commits what was projected, ends the ledger's goroutines and releases
+// the folder.
+func (l *Ledger) Close() error {
+	err := l.flush()
+	l.stop()
+	return errors.Join(err, l.lock.Unlock())
+}
+
+// flush waits until all that was projected is committed.
+func (l *Ledger) flush() error {
+	id := l.Projected()
+	if id == 0 || l.Err() != nil {
+		return nil
+	}
+	return l.Wait(context.Background(), id)
+}
+
+func (l *Ledger) stop() {
+	l.cancel()
+	l.done.Wait()
+	if l.synced.file != nil {
+		l.synced.file.Close()
+		l.synced.file = nil
+	}
+	l.fail(ErrStopped)
+}
+
+// Recover starts again after a failed write or fsync: what is not known to be
+// durable is cut off on a new descriptor, and the folder is loaded as at start.
+// The caller projects again from Projected()+1.
+func (l *Ledger) Recover(ctx context.Context) error {
+	l.stop()
+	if err := l.cut(); err != nil {
+		return fmt.Errorf("recovering the ledger: %w", err)
+	}
+	return l.start(ctx)
+}
+
+// Project chains messages, in stream order and all behind Projected, and hands
+// them to the committer; ids that the stream lacks become one events_missing
+// event. It blocks while too much waits to be committed. One goroutine calls it.
+func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
+	for _, m := range msgs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		for l.proj.pending > maxPending && l.Err() == nil {
+			l.room.Wait()
+		}
+		err := l.Err()
+		if err == nil {
+			err = l.proj.apply(m)
+		}
+		l.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	wake(l.work)
+	return nil
+}
+
+// Projected is the last id that was chained; it may not be committed yet.
+func (l *Ledger) Projected() ID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.proj.id
+}
+
+// Head is the committed head.
+func (l *Ledger) Head() Head { return l.view.Load().head }
+
+// Wait returns nil as soon as the id is committed: written and fsynced.
+func (l *Ledger) Wait(ctx context.Context, id ID) error {
+	for {
+		l.state.Lock()
+		notice, failed, err := l.notice, l.failed, l.err
+		l.state.Unlock()
+		if l.view.Load().head.ID >= id {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrStopped, err)
+		}
+		select {
+		case <-notice:
+		case <-failed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Notice is closed at the next commit.
+func (l *Ledger) Notice() <-chan struct{} {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.notice
+}
+
+// Failed is closed when the ledger stopped accepting events; Err says why.
+func (l *Ledger) Failed() <-chan struct{} {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.failed
+}
+
+// Err is why the ledger does not accept events, or nil.
+func (l *Ledger) Err() error {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.err
+}
+
+// fail stops the ledger: waiters and Project get err.
+func (l *Ledger) fail(err error) {
+	l.state.Lock()
+	if l.err == nil {
+		l.err = err
+		close(l.failed)
+	}
+	l.state.Unlock()
+	l.mu.Lock()
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
+// PublicKey is the ledger's verifier key in the text form of
+// golang.org/x/mod/sumdb/note.
+func (l *Ledger) PublicKey() string { return l.keys.public }
+
+// Decode validates a publisher's event that names its category, under the
+// configuration in force. Errors are *InvalidError.
+func (l *Ledger) Decode(body []byte) (Draft, error) {
+	return decode(body, "", l.view.Load().config.Categories)
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

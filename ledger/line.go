@@ -1,0 +1,235 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+)
+
+// A line is an event as it stands in a segment, taken apart without a parse:
+// every value is the raw canonical JSON of the line's own bytes. For a gap
+// (a run of aged-out events) only gap, prev and hash are set.
+type line struct {
+	id       ID
+	time     micros
+	idText   []byte // 12 hex digits
+	timeText []byte // without quotes
+	category []byte // without quotes; a category needs no escapes
+	action   []byte // JSON string
+	actor    []byte // JSON string
+	target   []byte // JSON string or null
+	data     []byte // JSON object
+	result   []byte // JSON string
+	err      []byte // JSON string or null
+	prev     []byte // 64 hex digits
+	hash     []byte // 64 hex digits
+	gap      *gap
+}
+
+// A gap stands for count aged-out events, first to last, both inclusive.
+type gap struct {
+	first, last ID
+	count       int64
+}
+
+var errLine = errors.New("the line is not an event")
+
+// parseLine takes a line (without its newline) apart. Every byte of it is
+// either compared with the fixed text between the values or part of a value,
+// so that no byte escapes the hash.
+func parseLine(b []byte) (l line, err error) {
+	if bytes.HasPrefix(b, []byte(`{"aged_out":`)) {
+		return parseGap(b)
+	}
+	c := cursor{b: b}
+	l.idText = c.quoted(`{"id":`)
+	l.timeText = c.quoted(`,"timestamp":`)
+	l.category = c.quoted(`,"category":`)
+	l.action = c.value(`,"action":`)
+	l.actor = c.value(`,"actor":`)
+	l.target = c.value(`,"target":`)
+	l.data = c.value(`,"data":`)
+	l.result = c.value(`,"result":`)
+	l.err = c.value(`,"error":`)
+	l.prev = c.quoted(`,"previous_hash":`)
+	l.hash = c.quoted(`,"hash":`)
+	c.literal(`}`)
+	if c.bad || len(c.b) != 0 || len(l.prev) != 64 || len(l.hash) != 64 {
+		return line{}, errLine
+	}
+	if l.id, err = parseID(l.idText); err != nil {
+		return line{}, errLine
+	}
+	if l.time, err = parseMicros(l.timeText); err != nil {
+		return line{}, errLine
+	}
+	return l, nil
+}
+
+// preimage appends the RFC 8785 canonical form of the event without its hash:
+// the line's own values, re-ordered by name.
+func (l *line) preimage(b []byte) []byte {
+	b = append(append(b, `{"action":`...), l.action...)
+	b = append(append(b, `,"actor":`...), l.actor...)
+	b = append(append(b, `,"category":"`...), l.category...)
+	b = append(append(b, `","data":`...), l.data...)
+	b = append(append(b, `,"error":`...), l.err...)
+	b = append(append(b, `,"id":"`...), l.idText...)
+	b = append(append(b, `","previous_hash":"`...), l.prev...)
+	b = append(append(b, `","result":`...), l.result...)
+	b = append(append(b, `,"target":`...), l.target...)
+	b = append(append(b, `,"timestamp":"`...), l.timeText...)
+	return append(b, `"}`...)
+}
+
+// append appends the line as it stands on disk, with its newline. hash is set
+// from the pre-image, which is built in scratch.
+func (l *line) append(b, scratch []byte) (out, scratchOut []byte, hash [64]byte) {
+	scratch = l.preimage(scratch[:0])
+	sum := sha256.Sum256(scratch)
+	hex.Encode(hash[:], sum[:])
+	b = append(append(b, `{"id":"`...), l.idText...)
+	b = append(append(b, `","timestamp":"`...), l.timeText...)
+	b = append(append(b, `","category":"`...), l.category...)
+	b = append(append(b, `","action":`...), l.action...)
+	b = append(append(b, `,"actor":`...), l.actor...)
+	b = append(append(b, `,"target":`...), l.target...)
+	b = append(append(b, `,"data":`...), l.data...)
+	b = append(append(b, `,"result":`...), l.result...)
+	b = append(append(b, `,"error":`...), l.err...)
+	b = append(append(b, `,"previous_hash":"`...), l.prev...)
+	b = append(append(b, `","hash":"`...), hash[:]...)
+	return append(b, "\"}\n"...), scratch, hash
+}
+
+// sound tells whether the line's hash is that of its own bytes.
+func (l *line) sound(scratch []byte) (bool, []byte) {
+	scratch = l.preimage(scratch[:0])
+	sum := sha256.Sum256(scratch)
+	var text [64]byte
+	hex.Encode(text[:], sum[:])
+	return bytes.Equal(text[:], l.hash), scratch
+}
+
+func parseGap(b []byte) (l line, err error) {
+	c := cursor{b: b}
+	first := c.quoted(`{"aged_out":{"first_id":`)
+	last := c.quoted(`,"last_id":`)
+	count := c.value(`,"count":`)
+	c.literal(`}`)
+	l.prev = c.quoted(`,"previous_hash":`)
+	l.hash = c.quoted(`,"hash":`)
+	c.literal(`}`)
+	if c.bad || len(c.b) != 0 || len(l.prev) != 64 || len(l.hash) != 64 || len(count) > 15 {
+		return line{}, errLine
+	}
+	l.gap = &gap{}
+	if l.gap.first, err = parseID(first); err != nil {
+		return line{}, errLine
+	}
+	if l.gap.last, err = parseID(last); err != nil {
+		return line{}, errLine
+	}
+	for _, d := range count {
+		if d < '0' || d > '9' {
+			return line{}, errLine
+		}
+		l.gap.count = l.gap.count*10 + int64(d-'0')
+	}
+	l.id = l.gap.last
+	return l, nil
+}
+
+// A cursor walks over canonical JSON.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) literal(s string) {
+	if c.bad || len(c.b) < len(s) || string(c.b[:len(s)]) != s {
+		c.bad = true
+		return
+	}
+	c.b = c.b[len(s):]
+}
+
+// value skips the literal and takes the JSON value behind it.
+func (c *cursor) value(literal string) []byte {
+	c.literal(literal)
+	if c.bad {
+		return nil
+	}
+	n := valueLen(c.b)
+	if n <= 0 {
+		c.bad = true
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+// quoted is value for a string without escapes, and gives it without quotes.
+func (c *cursor) quoted(literal string) []byte {
+	v := c.value(literal)
+	if c.bad || len(v) < 2 || v[0] != '"' {
+		c.bad = true
+		return nil
+	}
+	return v[1 : len(v)-1]
+}
+
+// valueLen is the length of the JSON value that b starts with, or -1. It only
+// looks at strings and brackets: b is canonical or its hash will not hold.
+func valueLen(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			n := stringLen(b[i:])
+			if n < 0 {
+				return -1
+			}
+			i += n - 1
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// stringLen is the length of the JSON string that b starts with, with its quotes.
+func stringLen(b []byte) int {
+	for i := 1; i < len(b); {
+		n := bytes.IndexByte(b[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		end := i + n
+		back := 0
+		for end-1-back > 0 && b[end-1-back] == '\\' {
+			back++
+		}
+		if back%2 == 0 {
+			return end + 1
+		}
+		i = end + 1
+	}
+	return -1
+}

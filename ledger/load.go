@@ -1,0 +1,316 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// load reads the folder into a projection: the sealed segments by their
+// manifests, the others line by line. Start-up and recovery are this one path.
+func (l *Ledger) load(ctx context.Context) (*projection, error) {
+	if err := removeTemps(l.dir); err != nil {
+		return nil, err
+	}
+	sets, err := listSegments(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	p := newProjection(l.keys, l.opts.SubjectPrefix, l.log)
+	l.synced = synced{}
+	names := slices.Sorted(maps.Keys(sets)) // by time, so in chain order
+	for i, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p.names[name] = true
+		if err := l.loadSegment(p, name, sets[name], i == len(names)-1); err != nil {
+			return nil, fmt.Errorf("segment %s: %w", name, err)
+		}
+	}
+	return p, nil
+}
+
+// loadSegment brings one segment's files into one of the states that sealing
+// has (see seal) and takes its events into the projection.
+func (l *Ledger) loadSegment(p *projection, name string, set fileSet, last bool) error {
+	path := filepath.Join(l.dir, name)
+	var manifest *Manifest
+	if set.manifest {
+		b, err := os.ReadFile(path + suffixManifest)
+		if err != nil {
+			return err
+		}
+		if m, err := parseManifest(b); err == nil {
+			manifest = &m
+		} else {
+			l.log.Error("damaged manifest", "segment", name, "err", err)
+		}
+	}
+	if set.sealed && set.plain {
+		if manifest != nil && contentMatches(path+suffixSealed, *manifest) {
+			set.plain = false
+			if err := errors.Join(os.Remove(path+suffixPlain), syncDir(l.dir)); err != nil {
+				return err
+			}
+		} else if err := errors.Join(os.Remove(path+suffixSealed), syncDir(l.dir)); err != nil {
+			return err
+		} else {
+			set.sealed = false
+		}
+	}
+	switch {
+	case set.sealed && manifest != nil:
+		return l.loadSealed(p, name, *manifest)
+	case set.sealed:
+		return l.loadLines(p, name, true, false)
+	case set.plain:
+		return l.loadLines(p, name, false, last)
+	}
+	l.log.Error("a manifest without its segment", "segment", name)
+	return nil
+}
+
+// loadSealed takes a sealed segment on its manifest's word; of its lines only
+// those of category ledger are read. Verification checks the rest.
+func (l *Ledger) loadSealed(p *projection, name string, m Manifest) error {
+	first, err := ParseID(m.FirstID)
+	if err != nil {
+		return fmt.Errorf("manifest first_id: %w", err)
+	}
+	last, err := ParseID(m.LastID)
+	if err != nil {
+		return fmt.Errorf("manifest last_id: %w", err)
+	}
+	from, to := m.times()
+	s := &segment{name: name, first: first, last: last, firstTime: microsOf(from), lastTime: microsOf(to),
+		size: m.Bytes, manifest: &m, digest: m.digest()}
+	s.sealed.Store(true)
+	s.measure(l.dir)
+	if m.has(CategoryLedger) {
+		err := eachLine(filepath.Join(l.dir, name+suffixSealed), true, func(raw []byte, _ int64) error {
+			if ln, err := parseLine(raw); err == nil && string(ln.category) == CategoryLedger {
+				p.time = ln.time
+				p.recall(&ln)
+				if string(ln.action) == `"events_missing"` {
+					p.missing++ // the last missing id is the event's own
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			l.log.Error("damaged segment", "segment", name, "err", err)
+		}
+	}
+	ids := int64(last-first) + 1
+	for _, c := range m.Categories {
+		p.counts[c.Category] += c.Count
+		p.events += c.Count
+		ids -= c.Count
+	}
+	p.missing += ids
+	p.segs = append(p.segs, s)
+	p.id, p.time = last, s.lastTime
+	copy(p.hash[:], m.LastHash)
+	return nil
+}
+
+// loadLines takes a segment line by line. The last one is the active segment:
+// it is made durable first, and a torn last line is cut.
+func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
+	path := filepath.Join(l.dir, name+suffixPlain)
+	if zip {
+		path = filepath.Join(l.dir, name+suffixSealed)
+	} else if err := l.settle(path); err != nil {
+		return err
+	}
+	p.tally = newTally(name, p.id+1)
+	p.ids, p.offsets = []ID{}, nil
+	n := int64(0)
+	err := eachLine(path, zip, func(raw []byte, _ int64) error {
+		n++
+		p.reload(name, n, raw)
+		return nil
+	})
+	if err != nil {
+		l.log.Error("damaged segment", "segment", name, "line", n, "err", err)
+		p.unsound = fmt.Errorf("segment %s is damaged: %w", name, err)
+	}
+	if len(p.ids) == 0 && n == 0 && !zip {
+		p.tally = nil
+		delete(p.names, name)
+		return errors.Join(os.Remove(path), syncDir(l.dir))
+	}
+	if active {
+		return l.reopen(p, path, name)
+	}
+	if p.tally.bytes > 0 {
+		p.end()
+		p.segs[len(p.segs)-1].sealed.Store(zip)
+	}
+	return nil
+}
+
+// reload takes a line found on disk. A damaged one stays where it is and is
+// reported; only a damaged last line stops the chain from going on.
+func (p *projection) reload(name string, n int64, raw []byte) {
+	ln, err := parseLine(raw)
+	p.unsound = nil
+	sound := false
+	if err == nil && ln.gap == nil {
+		sound, p.scratch = ln.sound(p.scratch)
+	}
+	switch {
+	case !sound:
+		p.unsound = fmt.Errorf("segment %s, line %d is damaged", name, n)
+	case string(ln.prev) != string(p.hash[:]) || ln.id <= p.id:
+		p.log.Error("chain broken", "segment", name, "line", n, "id", ln.id.String())
+	}
+	if !sound {
+		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
+		p.tally.skip(raw)
+		return
+	}
+	if ln.id <= p.id {
+		p.tally.skip(raw)
+		return
+	}
+	p.count(&ln, append(bytes.Clone(raw), '\n'), ln.hash)
+	if string(ln.category) == CategoryLedger {
+		p.recall(&ln)
+	}
+}
+
+// skip counts the bytes of a line that is no event.
+func (t *tally) skip(raw []byte) {
+	t.bytes += int64(len(raw)) + 1
+	t.content.Write(raw)
+	t.content.Write([]byte{'\n'})
+}
+
+// recall gives a chained own event its effect again.
+func (p *projection) recall(l *line) {
+	action, _ := text(l.action)
+	if string(l.actor) != `"`+ActorStore+`"` || action != actionSeal && action != actionConf {
+		return
+	}
+	if _, effect, err := p.believe(action, l.data); err != nil {
+		p.log.Error("an own event does not hold", "id", l.id.String(), "action", action, "err", err)
+	} else {
+		effect(l.id)
+	}
+}
+
+// settle makes a plain segment and its name durable and cuts a torn last line,
+// so that what is counted is committed.
+func (l *Ledger) settle(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end, size, err := lastLineEnd(f)
+	if err != nil {
+		return err
+	}
+	if end != size {
+		l.log.Warn("torn last line cut", "file", filepath.Base(path), "bytes", size-end)
+		if err := f.Truncate(end); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return syncDir(l.dir)
+}
+
+// lastLineEnd finds where the last whole line ends.
+func lastLineEnd(f *os.File) (end, size int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	size = info.Size()
+	buf := make([]byte, 64<<10)
+	for end = size; end > 0; {
+		n := min(end, int64(len(buf)))
+		if _, err := f.ReadAt(buf[:n], end-n); err != nil {
+			return 0, 0, err
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			return end - n + int64(i) + 1, size, nil
+		}
+		end -= n
+	}
+	return 0, size, nil
+}
+
+func (l *Ledger) reopen(p *projection, path, name string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	l.synced = synced{name: name, size: p.tally.bytes, file: f}
+	return nil
+}
+
+// contentMatches tells whether a .gz holds what its manifest says.
+func contentMatches(path string, m Manifest) bool {
+	t := newTally("", 1)
+	err := eachLine(path, true, func(raw []byte, _ int64) error { t.skip(raw); return nil })
+	return err == nil && t.bytes == m.Bytes && fmt.Sprintf("%x", t.content.Sum(nil)) == m.SHA256
+}
+
+// eachLine calls f for each whole line (without newline) of a segment's file,
+// with the offset of its start in the uncompressed content.
+func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var r io.Reader = file
+	if zip {
+		z, err := gzip.NewReader(bufio.NewReaderSize(file, 256<<10))
+		if err != nil {
+			return err
+		}
+		r = z
+	}
+	return readLines(r, f)
+}
+
+func readLines(r io.Reader, f func(raw []byte, off int64) error) error {
+	in := bufio.NewReaderSize(r, 1<<20)
+	var long []byte
+	for off := int64(0); ; {
+		chunk, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long, chunk...)
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(long) > 0 {
+			chunk, long = append(long, chunk...), long[:0]
+		}
+		if err := f(chunk[:len(chunk)-1], off); err != nil {
+			return err
+		}
+		off += int64(len(chunk))
+	}
+}

@@ -1,0 +1,212 @@
+package ledger
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// noCategory stands in a category map for an id that has no event.
+const noCategory = 255
+
+// mapHeader starts the gzip form of a category map: no time, no flags.
+const mapHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+// A Manifest says what was sealed. It is kept for ever; its digest is chained.
+type Manifest struct {
+	Segment      string         `json:"segment"`
+	FirstID      string         `json:"first_id"`
+	LastID       string         `json:"last_id"`
+	PreviousHash string         `json:"previous_hash"`
+	LastHash     string         `json:"last_hash"`
+	SHA256       string         `json:"sha256"` // of the uncompressed content
+	Bytes        int64          `json:"bytes"`
+	Categories   []CategoryCell `json:"categories"`
+	Map          string         `json:"category_map"` // base64(gzip(one byte per id)); not hashed
+	MapSHA256    string         `json:"category_map_sha256"`
+	Format       int            `json:"format"`
+}
+
+// A CategoryCell is what one segment holds of one category. Root is the RFC
+// 6962 Merkle root over the events' hashes (32 raw bytes each) in id order.
+type CategoryCell struct {
+	Category string `json:"category"`
+	Count    int64  `json:"count"`
+	First    string `json:"first_timestamp"`
+	Last     string `json:"last_timestamp"`
+	Root     string `json:"root"`
+}
+
+// canonical is the manifest as it is written.
+func (m Manifest) canonical() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: marshalling a manifest: %v", err))
+	}
+	return canonicalize(b)
+}
+
+// digest is the hex SHA-256 of the canonical manifest without category_map,
+// for which its own SHA-256 stands: compressors differ.
+func (m Manifest) digest() string {
+	b, err := json.Marshal(struct {
+		Manifest
+		Map string `json:"category_map,omitzero"`
+	}{Manifest: m})
+	if err != nil {
+		panic(fmt.Sprintf("ledger: marshalling a manifest: %v", err))
+	}
+	sum := sha256.Sum256(canonicalize(b))
+	return hex.EncodeToString(sum[:])
+}
+
+func (m Manifest) has(category string) bool {
+	return slices.ContainsFunc(m.Categories, func(c CategoryCell) bool { return c.Category == category })
+}
+
+// rawMap is the category map, checked against its hash.
+func (m Manifest) rawMap() ([]byte, error) {
+	z, err := base64.StdEncoding.Strict().DecodeString(m.Map)
+	if err != nil {
+		return nil, fmt.Errorf("category map: %w", err)
+	}
+	if !bytes.HasPrefix(z, []byte(mapHeader)) {
+		return nil, fmt.Errorf("category map: not as the store writes it")
+	}
+	r, err := gzip.NewReader(bytes.NewReader(z))
+	if err != nil {
+		return nil, fmt.Errorf("category map: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, 1<<31))
+	if err != nil {
+		return nil, fmt.Errorf("category map: %w", err)
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != m.MapSHA256 {
+		return nil, fmt.Errorf("category map: not the one that was sealed")
+	}
+	return raw, nil
+}
+
+func parseManifest(b []byte) (Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(b, &m, json.RejectUnknownMembers(true)); err != nil {
+		return m, fmt.Errorf("malformed manifest: %w", err)
+	}
+	if !bytes.Equal(m.canonical(), bytes.TrimSuffix(b, []byte("\n"))) {
+		return m, fmt.Errorf("malformed manifest: not canonical")
+	}
+	return m, nil
+}
+
+// A tally gathers, event by event, what a segment's manifest says.
+type tally struct {
+	name        string
+	first, last ID
+	firstTime   micros
+	lastTime    micros
+	prev        [64]byte // previous_hash of the first event
+	lastHash    [64]byte
+	bytes       int64
+	content     hash.Hash
+	cells       map[string]*cellTally
+	order       []string // categories as they appeared: what ids index for now
+	ids         []byte   // index into order, for each id from first on
+	missing     int64    // ids that events_missing stands for, but its own
+}
+
+type cellTally struct {
+	index       byte
+	count       int64
+	first, last micros
+	tree        merkle
+}
+
+func newTally(name string, first ID) *tally {
+	return &tally{name: name, first: first, content: sha256.New(), cells: map[string]*cellTally{}}
+}
+
+// add takes the next event, raw being its line with the newline. The segment's
+// first id is that of its first event, or of the hole before it.
+func (t *tally) add(l *line, raw []byte, hash []byte) {
+	if len(t.ids) == 0 {
+		t.firstTime = l.time
+		copy(t.prev[:], l.prev)
+	}
+	for t.first+ID(len(t.ids)) < l.id {
+		t.ids = append(t.ids, noCategory)
+		t.missing++
+	}
+	c := t.cells[string(l.category)]
+	if c == nil {
+		c = &cellTally{index: byte(len(t.order)), first: l.time}
+		t.order = append(t.order, string(l.category))
+		t.cells[string(l.category)] = c
+	}
+	var leaf [32]byte
+	hex.Decode(leaf[:], hash)
+	c.tree.add(leaf[:])
+	c.count++
+	c.last = l.time
+	t.ids = append(t.ids, c.index)
+	t.last, t.lastTime = l.id, l.time
+	copy(t.lastHash[:], hash)
+	t.bytes += int64(len(raw))
+	t.content.Write(raw)
+}
+
+// full tells whether the next event, n bytes at time at, belongs into a new
+// segment: decided by the events alone.
+func (t *tally) full(n int, at micros, c Config) bool {
+	return t.bytes > 0 && (t.bytes+int64(n) > c.MaxFileSize || at.sub(t.firstTime) > c.MaxFileAge)
+}
+
+// manifest says what was gathered.
+func (t *tally) manifest() Manifest {
+	names := slices.Sorted(maps.Keys(t.cells))
+	var place [256]byte
+	place[noCategory] = noCategory
+	m := Manifest{Segment: t.name, FirstID: t.first.String(), LastID: t.last.String(), PreviousHash: string(t.prev[:]),
+		LastHash: string(t.lastHash[:]), SHA256: hex.EncodeToString(t.content.Sum(nil)), Bytes: t.bytes, Format: FormatVersion}
+	for i, name := range names {
+		c := t.cells[name]
+		place[c.index] = byte(i)
+		root := c.tree.root()
+		m.Categories = append(m.Categories, CategoryCell{name, c.count, c.first.text(), c.last.text(), hex.EncodeToString(root[:])})
+	}
+	ids := make([]byte, len(t.ids))
+	for i, c := range t.ids {
+		ids[i] = place[c]
+	}
+	sum := sha256.Sum256(ids)
+	m.MapSHA256 = hex.EncodeToString(sum[:])
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	w.Write(ids)
+	w.Close()
+	m.Map = base64.StdEncoding.EncodeToString(z.Bytes())
+	return m
+}
+
+func (m Manifest) times() (first, last time.Time) {
+	for _, c := range m.Categories {
+		f, _ := time.Parse(timestampLayout, c.First)
+		l, _ := time.Parse(timestampLayout, c.Last)
+		if first.IsZero() || f.Before(first) {
+			first = f
+		}
+		if l.After(last) {
+			last = l
+		}
+	}
+	return first, last
+}

@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const subjectOwn = "eventstore.ledger."
+
+// A projection is the state that the stream's messages up to id lead to. It is
+// a function of them and of nothing else: no clock, no setting of this machine.
+type projection struct {
+	keys   keyring
+	prefix string
+	log    *slog.Logger
+
+	id      ID
+	hash    [64]byte
+	time    micros
+	configs []configSince // policy history; the last is in force
+	unsound error         // the tail is damaged: nothing may be chained to it
+
+	segs    []*segment // ended, in order
+	names   map[string]bool
+	tally   *tally // of the active segment; nil before its first event
+	ids     []ID   // of the active segment's lines
+	offsets []int64
+
+	counts  map[string]int64
+	events  int64
+	missing int64
+	aged    int64
+
+	parts   []part // projected, not taken by the committer yet
+	pending int    // bytes in parts
+	spare   []byte // a buffer that the committer gave back
+	text    []byte // scratch: the line
+	scratch []byte // scratch: its pre-image
+	fields  []byte // scratch: id and timestamp
+}
+
+// A configSince is a configuration and the first id that it shapes.
+type configSince struct {
+	from   ID
+	since  micros
+	config Config
+}
+
+// A part is a run of lines of one segment.
+type part struct {
+	name  string
+	lines []byte
+}
+
+func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
+	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{},
+		configs: []configSince{{config: DefaultConfig()}}}
+	copy(p.hash[:], GenesisHash)
+	return p
+}
+
+func (p *projection) config() Config { return p.configs[len(p.configs)-1].config }
+
+// configAt is the configuration that shaped an id.
+func (p *projection) configAt(id ID) Config {
+	for _, c := range slices.Backward(p.configs) {
+		if c.from <= id {
+			return c.config
+		}
+	}
+	return p.configs[0].config
+}
+
+// apply projects one message: exactly one event, with another before it where
+// the stream has a hole.
+func (p *projection) apply(m Message) error {
+	id := ID(m.Seq)
+	if id <= p.id {
+		return fmt.Errorf("message %s is not behind the tail %s", id, p.id)
+	}
+	if id > MaxID {
+		return fmt.Errorf("message %d: sequences above 2^48 have no id", m.Seq)
+	}
+	at := max(microsOf(m.Time), p.time)
+	if id > p.id+1 {
+		p.chain(missingEvents(p.id+1, id-1), id-1, at)
+	}
+	d, own := p.derive(m)
+	p.chain(d, id, at)
+	if own != nil {
+		own(id)
+	}
+	return nil
+}
+
+// missingEvents is the event for ids that the stream lacks.
+func missingEvents(first, last ID) Draft {
+	data := fmt.Appendf(nil, `{"count":%d,"first_id":"%s","last_id":"%s"}`, last-first+1, first, last)
+	return Draft{category: CategoryLedger, action: []byte(`"events_missing"`), actor: []byte(`"` + ActorStore + `"`),
+		target: jsonNull, data: data, result: []byte(`"failure"`), err: jsonNull}
+}
+
+// derive is the event that a message becomes. own, when not nil, is its effect
+// on the projection, to be called once it is chained.
+func (p *projection) derive(m Message) (d Draft, own func(ID)) {
+	if action, ok := strings.CutPrefix(m.Subject, subjectOwn); ok {
+		data, effect, err := p.believe(action, m.Data)
+		if err != nil {
+			p.log.Info("rejected", "subject", m.Subject, "reason", err.Error())
+			return rejected(CategoryError, m.Subject, err.Error(), m.Data), nil
+		}
+		return Draft{category: CategoryLedger, action: []byte(`"` + action + `"`), actor: []byte(`"` + ActorStore + `"`),
+			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}, effect
+	}
+	return p.deriveEvent(m, p.config()), nil
+}
+
+// deriveEvent is the event of a publisher's message under a configuration.
+func (p *projection) deriveEvent(m Message, c Config) Draft {
+	category := p.subjectCategory(m.Subject)
+	if _, ok := c.Categories[category]; !ok {
+		reason := "the subject's category " + quoteShort(strings.ToValidUTF8(category, "\uFFFD")) + " is not configured"
+		return rejected(CategoryError, m.Subject, reason, m.Data)
+	}
+	d, err := decode(m.Data, category, c.Categories)
+	if err != nil {
+		return rejected(category, m.Subject, err.Error(), m.Data)
+	}
+	return d
+}
+
+func (p *projection) subjectCategory(subject string) string {
+	rest, _ := strings.CutPrefix(subject, p.prefix+".")
+	category, _, _ := strings.Cut(rest, ".")
+	return category
+}
+
+// believe takes an own message only when its signature holds and the
+// projection derives the same. A repetition is believed and has no effect.
+func (p *projection) believe(action string, payload []byte) (data []byte, effect func(ID), err error) {
+	if action != actionSeal && action != actionConf {
+		return nil, nil, errors.New("not a message that the store sends")
+	}
+	data, err = canonical(payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	statement, ok := p.keys.verify(action, data)
+	if !ok {
+		return nil, nil, errors.New("the signature is not the ledger's")
+	}
+	if action == actionConf {
+		c, err := parseConfig(data)
+		if err != nil {
+			return nil, nil, err
+		}
+		return data, func(id ID) { p.configure(id, c) }, nil
+	}
+	seg, err := p.sealedBy(statement)
+	if err != nil {
+		return nil, nil, err
+	}
+	return data, func(id ID) {
+		if seg.sealID == 0 {
+			seg.sealID = id
+		}
+	}, nil
+}
+
+func (p *projection) configure(id ID, c Config) {
+	if !c.equal(p.config()) {
+		p.configs = append(p.configs, configSince{id + 1, p.time, c})
+	}
+}
+
+// sealedBy finds the ended segment that a seal is about; the seal must equal
+// what the projection computed.
+func (p *projection) sealedBy(statement []byte) (*segment, error) {
+	for _, s := range slices.Backward(p.segs) {
+		if bytes.Equal(s.statement(), statement) {
+			return s, nil
+		}
+	}
+	return nil, errors.New("no ended segment has this seal")
+}
+
+// chain appends an event to the tail.
+func (p *projection) chain(d Draft, id ID, at micros) {
+	f := at.append(id.append(p.fields[:0]))
+	p.fields = f
+	l := line{id: id, time: at, idText: f[:12], timeText: f[12:], category: []byte(d.category), action: d.action,
+		actor: d.actor, target: d.target, data: d.data, result: d.result, err: d.err, prev: p.hash[:]}
+	var hash [64]byte
+	p.text, p.scratch, hash = l.append(p.text[:0], p.scratch)
+	if p.tally != nil && p.tally.full(len(p.text), at, p.config()) {
+		p.end()
+	}
+	if p.tally == nil {
+		p.begin(at)
+	}
+	if len(p.parts) == 0 || p.parts[len(p.parts)-1].name != p.tally.name {
+		p.parts = append(p.parts, part{p.tally.name, p.spare[:0]})
+		p.spare = nil
+	}
+	last := &p.parts[len(p.parts)-1]
+	last.lines = append(last.lines, p.text...)
+	p.pending += len(p.text)
+	p.count(&l, p.text, hash[:])
+}
+
+// count takes a sound line into the state, when it was chained just now and
+// when it was found on disk.
+func (p *projection) count(l *line, raw, hash []byte) {
+	p.ids = append(p.ids, l.id)
+	p.offsets = append(p.offsets, p.tally.bytes)
+	before := p.tally.missing
+	p.tally.add(l, raw, hash)
+	p.missing += p.tally.missing - before
+	if string(l.action) == `"events_missing"` && string(l.category) == CategoryLedger {
+		p.missing++ // the last missing id is the event's own
+	}
+	p.counts[string(l.category)]++
+	p.events++
+	p.id, p.time = l.id, l.time
+	copy(p.hash[:], hash)
+}
+
+// begin names a new segment by its first event's time.
+func (p *projection) begin(at micros) {
+	name := "events_" + at.time().Format("20060102_150405")
+	if p.names[name] {
+		name += "_" + (p.id + 1).String()
+	}
+	p.names[name] = true
+	p.tally = newTally(name, p.id+1)
+	p.ids, p.offsets = nil, nil
+}
+
+// end closes the active segment; the sealer compresses it.
+func (p *projection) end() {
+	p.segs = append(p.segs, endedSegment(p.tally, p.ids, p.offsets))
+	p.tally = nil
+}
+
+// view is the state for readers. Its slices are never written again below
+// their lengths.
+func (p *projection) view() *view {
+	v := &view{head: Head{ID: p.id, Hash: string(p.hash[:])}, segs: slices.Clip(p.segs), config: p.config(),
+		counts: maps.Clone(p.counts), events: p.events, missing: p.missing, aged: p.aged}
+	if p.id > 0 {
+		v.head.Timestamp = p.time.time()
+	}
+	if p.tally != nil {
+		v.active = &segment{name: p.tally.name, first: p.tally.first, last: p.id, firstTime: p.tally.firstTime,
+			lastTime: p.time, size: p.tally.bytes, ids: p.ids, offsets: p.offsets}
+	}
+	return v
+}
+
+// take gives the committer what is pending, and the view after it.
+func (p *projection) take(spare []byte) ([]part, *view) {
+	parts := p.parts
+	p.parts, p.pending, p.spare = nil, 0, spare
+	return parts, p.view()
+}

@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+)
+
+// VerifyOptions say what a verification asks beyond the chain itself.
+type VerifyOptions struct {
+	Heads    []Head                   // id and hash that must be in the chain
+	Require  map[string]time.Duration // floor of each category's retention; 0: forever
+	Progress func(VerifyProgress)     // called now and then, by several goroutines
+}
+
+// VerifyProgress says how far a verification is.
+type VerifyProgress struct {
+	SegmentsDone  int64 `json:"segments_done"`
+	SegmentsTotal int64 `json:"segments_total"`
+	BytesDone     int64 `json:"bytes_done"`
+	BytesTotal    int64 `json:"bytes_total"`
+}
+
+// A Finding is something that should not be, and where.
+type Finding struct {
+	Kind    string `json:"kind"`
+	ID      string `json:"id,omitempty"`
+	File    string `json:"file,omitempty"`
+	Line    int64  `json:"line,omitempty"`
+	Message string `json:"message"`
+}
+
+// A MissingRange is a hole that the chain itself tells of: ids that the stream
+// lacked. It is no finding.
+type MissingRange struct {
+	FirstID string `json:"first_id"`
+	LastID  string `json:"last_id"`
+}
+
+// A PolicyChange is a chained configuration.
+type PolicyChange struct {
+	ID        string            `json:"id"`
+	Timestamp string            `json:"timestamp"`
+	Retention map[string]string `json:"retention"`
+	Shortened []string          `json:"shortened,omitempty"`
+}
+
+// A ReportHead is the head that a verification reached.
+type ReportHead struct {
+	ID        string  `json:"id"`
+	Hash      string  `json:"hash"`
+	Timestamp *string `json:"timestamp"`
+}
+
+// A Report is a verification's answer. Status is "valid" when exactly what the
+// chained policy allowed is gone and nothing else, else "invalid".
+type Report struct {
+	Status     string         `json:"status"`
+	Message    string         `json:"message,omitempty"`
+	Error      string         `json:"error,omitempty"` // the first finding's message
+	Findings   []Finding      `json:"findings"`
+	Omitted    int64          `json:"findings_omitted,omitempty"` // beyond the first 1,000
+	Events     int64          `json:"events"`
+	AgedOut    int64          `json:"aged_out_events"`
+	Missing    []MissingRange `json:"missing"`
+	Policies   []PolicyChange `json:"policies"`
+	Segments   int            `json:"segments"`
+	Head       ReportHead     `json:"head"`
+	Checked    []string       `json:"checked"`
+	NotChecked []string       `json:"not_checked"`
+	DurationMS int64          `json:"duration_ms"`
+}
+
+const maxFindings = 1000
+
+// A verification is one run over a folder or a running ledger.
+type verification struct {
+	dir      string
+	opts     VerifyOptions
+	verifier note.Verifier // nil: signatures are not checked
+	inputs   []verifyInput
+	results  []*segmentResult
+	report   *Report
+	done     atomic.Int64
+	segsDone atomic.Int64
+	total    int64
+	heads    map[ID][]string
+	mu       sync.Mutex
+	seen     map[ID]string // hashes at the heads' ids
+}
+
+// A verifyInput is a segment to be verified: up to limit bytes of its lines.
+type verifyInput struct {
+	name     string
+	open     func() (f *os.File, zip bool, err error)
+	limit    int64 // of a plain segment; -1: all of it
+	size     int64 // of the file, for the progress
+	manifest bool
+}
+
+// Verify verifies the ledger up to its committed head while it runs.
+func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error) {
+	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier}
+	for _, s := range l.view.Load().all() {
+		in := verifyInput{name: s.name, limit: s.size, size: s.size, manifest: s.sealed.Load()}
+		in.open = func() (*os.File, bool, error) {
+			f, err := os.Open(filepath.Join(l.dir, s.name+suffixPlain))
+			if errors.Is(err, fs.ErrNotExist) {
+				f, err = os.Open(filepath.Join(l.dir, s.name+suffixSealed))
+				return f, true, err
+			}
+			return f, false, err
+		}
+		v.inputs = append(v.inputs, in)
+	}
+	return v.run(ctx)
+}
+
+// VerifyDir verifies a folder that no process needs to have open. It writes
+// nothing.
+func VerifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, error) {
+	v := &verification{dir: dir, opts: opts}
+	sets, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	if public, err := os.ReadFile(filepath.Join(dir, pubFile)); err == nil {
+		if v.verifier, err = note.NewVerifier(strings.TrimSpace(string(public))); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", pubFile, err)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) || len(sets) == 0 {
+		return nil, fmt.Errorf("%s is no data folder of an event store: %w", dir, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		set := sets[name]
+		zip := set.sealed && (set.manifest || !set.plain)
+		path := filepath.Join(dir, name+suffixPlain)
+		if zip {
+			path = filepath.Join(dir, name+suffixSealed)
+		}
+		in := verifyInput{name: name, limit: -1, manifest: set.manifest && zip}
+		in.open = func() (*os.File, bool, error) { f, err := os.Open(path); return f, zip, err }
+		if info, err := os.Stat(path); err == nil {
+			in.size = info.Size()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		v.inputs = append(v.inputs, in)
+	}
+	return v.run(ctx)
+}
+
+// run verifies the segments in parallel and then what holds them together.
+func (v *verification) run(ctx context.Context) (*Report, error) {
+	start := time.Now()
+	v.report = &Report{Findings: []Finding{}, Missing: []MissingRange{}, Policies: []PolicyChange{}, NotChecked: []string{}}
+	v.heads, v.seen = map[ID][]string{}, map[ID]string{}
+	for _, h := range v.opts.Heads {
+		v.heads[h.ID] = append(v.heads[h.ID], h.Hash)
+	}
+	for _, in := range v.inputs {
+		v.total += in.size
+	}
+	v.results = make([]*segmentResult, len(v.inputs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, in := range v.inputs {
+		g.Go(func() error {
+			r, err := v.segment(ctx, in)
+			if err != nil {
+				return fmt.Errorf("verifying segment %s: %w", in.name, err)
+			}
+			v.results[i] = r
+			v.segsDone.Add(1)
+			v.progress(0)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	v.join()
+	v.report.DurationMS = time.Since(start).Milliseconds()
+	return v.report, nil
+}
+
+func (v *verification) progress(n int64) {
+	done := v.done.Add(n)
+	if v.opts.Progress != nil {
+		v.opts.Progress(VerifyProgress{v.segsDone.Load(), int64(len(v.inputs)), min(done, v.total), v.total})
+	}
+}
+
+// join checks what no segment can check alone, in chain order.
+func (v *verification) join() {
+	r := v.report
+	prev, id, at := []byte(GenesisHash), ID(0), micros(0)
+	for _, s := range v.results {
+		if s.lines > 0 {
+			if s.linked && string(s.prev) != string(prev) {
+				s.find(Finding{Kind: "broken_link", ID: s.first.String(), Line: 1,
+					Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", s.first, prev, s.prev)})
+			}
+			if s.linked && s.from != id+1 {
+				s.find(Finding{Kind: "ids_not_contiguous", ID: s.first.String(), Line: 1,
+					Message: fmt.Sprintf("Chain broken at event %s: expected id %s, got %s", s.first, id+1, s.from)})
+			}
+			if s.linked && s.firstTime < at {
+				s.find(Finding{Kind: "timestamp_falls", ID: s.first.String(), Line: 1,
+					Message: fmt.Sprintf("event %s has an earlier timestamp than its predecessor", s.first)})
+			}
+			if s.hash != nil {
+				prev = s.hash
+			}
+			id, at = max(id, s.last), max(at, s.lastTime)
+		}
+		r.Events += s.events
+		r.AgedOut += s.aged
+		r.Missing = append(r.Missing, s.missing...)
+	}
+	v.checkOwn()
+	v.checkHeads()
+	v.summarise(Head{ID: id, Hash: string(prev)}, at)
+}
+
+func (v *verification) checkHeads() {
+	for id, hashes := range v.heads {
+		for _, h := range hashes {
+			switch got, ok := v.seen[id]; {
+			case id == 0 && h == GenesisHash:
+			case !ok:
+				v.find(Finding{Kind: "head_missing", ID: id.String(), Message: fmt.Sprintf("the head %s:%s is not in the chain: no such event", id, h)})
+			case got != h:
+				v.find(Finding{Kind: "head_mismatch", ID: id.String(), Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", id, h, got)})
+			}
+		}
+	}
+}
+
+func (v *verification) summarise(head Head, at micros) {
+	r := v.report
+	all := v.report.Findings // those of no segment
+	for _, s := range slices.Backward(v.results) {
+		all = append(slices.Clone(s.findings), all...)
+		r.Omitted += s.omitted
+	}
+	if len(all) > maxFindings {
+		r.Omitted += int64(len(all) - maxFindings)
+		all = all[:maxFindings]
+	}
+	r.Findings = append([]Finding{}, all...)
+	r.Segments = len(v.results)
+	r.Head = ReportHead{ID: head.ID.String(), Hash: head.Hash}
+	if head.ID > 0 {
+		text := at.text()
+		r.Head.Timestamp = &text
+	}
+	r.Checked = []string{"hashes", "links", "ids", "timestamps", "segment names and order", "manifests", "category roots", "policies"}
+	if v.verifier != nil {
+		r.Checked = append(r.Checked, "signatures")
+	} else {
+		r.NotChecked = append(r.NotChecked, "signatures: the folder has no "+pubFile)
+	}
+	if len(v.heads) > 0 {
+		r.Checked = append(r.Checked, "heads")
+	}
+	r.NotChecked = append(r.NotChecked, "stream")
+	r.Status, r.Message = "valid", "Chain integrity verified"
+	if len(r.Findings) > 0 {
+		r.Status, r.Message, r.Error = "invalid", "", r.Findings[0].Message
+	}
+}
+
+func (v *verification) find(f Finding) { v.report.Findings = append(v.report.Findings, f) }
+
+// limited is the reader of an input's file.
+func limited(f *os.File, zip bool, limit int64) io.Reader {
+	if zip || limit < 0 {
+		return f
+	}
+	return io.LimitReader(f, limit)
+}

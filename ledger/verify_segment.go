@@ -1,0 +1,318 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// A segmentResult is what one segment's own lines show.
+type segmentResult struct {
+	in        verifyInput
+	file      string
+	zip       bool
+	lines     int64
+	linked    bool // the first line is one, so prev, from and firstTime hold
+	from      ID   // the first id that the segment accounts for
+	first     ID   // of the first line
+	prev      []byte
+	firstTime micros
+	last      ID
+	hash      []byte // of the last line; nil when it is damaged
+	lastTime  micros
+	events    int64
+	aged      int64
+	gaps      []gap
+	tally     *tally
+	missing   []MissingRange
+	own       []ownEvent
+	manifest  *Manifest // as it is on disk
+	findings  []Finding
+	omitted   int64
+	scratch   []byte
+}
+
+// An ownEvent is a chained event of category ledger.
+type ownEvent struct {
+	id     ID
+	time   micros
+	action string
+	data   []byte
+	file   string
+	line   int64
+}
+
+func (r *segmentResult) find(f Finding) {
+	if len(r.findings) >= maxFindings {
+		r.omitted++
+		return
+	}
+	if f.File == "" {
+		f.File = r.file
+	}
+	r.findings = append(r.findings, f)
+}
+
+// segment verifies one segment's lines and its manifest.
+func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentResult, error) {
+	r := &segmentResult{in: in, file: in.name + suffixPlain}
+	f, zip, err := in.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		r.file = in.name + suffixManifest
+		r.find(Finding{Kind: "segment_missing", Message: "segment " + in.name + " is gone, its manifest is there"})
+		return r, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if r.zip = zip; zip {
+		r.file = in.name + suffixSealed
+	}
+	counted := &countingReader{r: limited(f, zip, in.limit), tell: v.progress, ctx: ctx}
+	if err := v.readLines(r, counted, zip); err != nil {
+		return nil, err
+	}
+	if err := v.tail(r, f, zip); err != nil {
+		return nil, err
+	}
+	return r, v.readManifest(r)
+}
+
+// readLines checks line after line. What a damaged compressed file hides is a
+// finding; a file that cannot be read is an error.
+func (v *verification) readLines(r *segmentResult, in *countingReader, zip bool) error {
+	var lines io.Reader = in
+	if zip {
+		z, err := gzip.NewReader(bufio.NewReaderSize(in, 256<<10))
+		if err != nil {
+			return r.damaged(in, err)
+		}
+		lines = z
+	}
+	return r.damaged(in, readLines(lines, func(raw []byte, _ int64) error { v.line(r, raw); return nil }))
+}
+
+func (r *segmentResult) damaged(in *countingReader, err error) error {
+	if err == nil || in.err != nil {
+		return in.err
+	}
+	r.hash = nil
+	r.find(Finding{Kind: "damaged_file", Line: r.lines + 1, Message: fmt.Sprintf("%s is damaged behind line %d: %v", r.file, r.lines, err)})
+	return nil
+}
+
+// tail looks at what stands behind the last newline: a torn line is what a
+// crash or a copy of a running store leaves at the very end, and no event.
+func (v *verification) tail(r *segmentResult, f *os.File, zip bool) error {
+	if zip || r.in.limit >= 0 {
+		return nil
+	}
+	end, size, err := lastLineEnd(f)
+	if err != nil || end == size {
+		return err
+	}
+	if r.in.name == v.inputs[len(v.inputs)-1].name {
+		v.mu.Lock()
+		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn last line", r.file, size-end))
+		v.mu.Unlock()
+		return nil
+	}
+	r.find(Finding{Kind: "torn_line", Line: r.lines + 1, Message: fmt.Sprintf("%s ends within line %d", r.file, r.lines+1)})
+	return nil
+}
+
+// line checks one line against its own hash and against the line before it.
+func (v *verification) line(r *segmentResult, raw []byte) {
+	r.lines++
+	l, err := parseLine(raw)
+	if err != nil {
+		place := ""
+		if r.last > 0 {
+			place = (r.last + 1).String()
+		}
+		r.find(Finding{Kind: "damaged_line", ID: place, Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, err)})
+		r.hash, r.last = nil, r.last+1
+		return
+	}
+	if l.gap != nil {
+		v.gap(r, &l)
+		return
+	}
+	var sound bool
+	if sound, r.scratch = l.sound(r.scratch); !sound {
+		r.find(Finding{Kind: "hash_mismatch", ID: l.id.String(), Line: r.lines,
+			Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", l.id, hashText(r.scratch), l.hash)})
+	}
+	from := l.id
+	if string(l.action) == `"events_missing"` && string(l.category) == CategoryLedger {
+		from = v.hole(r, &l)
+	}
+	r.link(&l, from)
+	if r.tally == nil {
+		r.tally = newTally(r.in.name, from)
+	}
+	if l.id >= r.tally.first+ID(len(r.tally.ids)) && l.id-r.tally.first < 1<<28 && sound {
+		r.tally.add(&l, append(raw, '\n'), l.hash)
+	} else {
+		r.tally.skip(raw)
+	}
+	r.events++
+	if string(l.category) == CategoryLedger {
+		action, _ := text(l.action)
+		r.own = append(r.own, ownEvent{l.id, l.time, action, bytes.Clone(l.data), r.file, r.lines})
+	}
+	if v.heads[l.id] != nil {
+		v.mu.Lock()
+		v.seen[l.id] = string(l.hash)
+		v.mu.Unlock()
+	}
+}
+
+// link checks a line's place behind the one before it. from is the first id
+// that it accounts for.
+func (r *segmentResult) link(l *line, from ID) {
+	if r.lines == 1 {
+		r.linked, r.from, r.first, r.prev, r.firstTime = true, from, l.id, bytes.Clone(l.prev), l.time
+		if want := "events_" + l.time.time().Format("20060102_150405"); l.gap == nil &&
+			r.in.name != want && r.in.name != want+"_"+from.String() {
+			r.find(Finding{Kind: "segment_name", ID: l.id.String(), Line: 1, Message: fmt.Sprintf("segment %s begins with an event of %s", r.in.name, l.timeText)})
+		}
+	} else {
+		if r.hash != nil && !bytes.Equal(r.hash, l.prev) {
+			r.find(Finding{Kind: "broken_link", ID: l.id.String(), Line: r.lines,
+				Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", l.id, r.hash, l.prev)})
+		}
+		if from != r.last+1 && r.last > 0 {
+			r.find(Finding{Kind: "ids_not_contiguous", ID: l.id.String(), Line: r.lines,
+				Message: fmt.Sprintf("Chain broken at event %s: expected id %s, got %s", l.id, r.last+1, from)})
+		}
+		if l.gap == nil && l.time < r.lastTime {
+			r.find(Finding{Kind: "timestamp_falls", ID: l.id.String(), Line: r.lines,
+				Message: fmt.Sprintf("event %s has an earlier timestamp than its predecessor", l.id)})
+		}
+	}
+	r.last, r.hash = l.id, append(r.hash[:0], l.hash...)
+	if l.gap == nil {
+		r.lastTime = l.time
+	}
+}
+
+// hole reads an events_missing event; it must name the ids up to its own.
+func (v *verification) hole(r *segmentResult, l *line) (from ID) {
+	var m MissingRange
+	eachMember(l.data, func(name, value []byte) {
+		switch string(name) {
+		case "first_id":
+			m.FirstID, _ = text(value)
+		case "last_id":
+			m.LastID, _ = text(value)
+		}
+	})
+	from, err := ParseID(m.FirstID)
+	if err != nil || m.LastID != l.id.String() || from > l.id {
+		r.find(Finding{Kind: "malformed_hole", ID: l.id.String(), Line: r.lines, Message: fmt.Sprintf("event %s does not name the ids it stands for", l.id)})
+		return l.id
+	}
+	r.missing = append(r.missing, m)
+	return from
+}
+
+// gap checks a run of aged-out events. Its two hashes are never evidence: it
+// needs a decision in the chain.
+func (v *verification) gap(r *segmentResult, l *line) {
+	g := *l.gap
+	r.link(l, g.first)
+	if r.tally == nil {
+		r.tally = newTally(r.in.name, g.first)
+	}
+	r.gaps = append(r.gaps, g)
+	r.aged += g.count
+	r.find(Finding{Kind: "gap_unjustified", ID: g.first.String(), Line: r.lines,
+		Message: fmt.Sprintf("events %s to %s are gone without a decision in the chain", g.first, g.last)})
+}
+
+// readManifest compares a sealed segment's manifest with its lines.
+func (v *verification) readManifest(r *segmentResult) error {
+	if !r.zip {
+		return nil
+	}
+	name := r.in.name + suffixManifest
+	b, err := os.ReadFile(filepath.Join(v.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		r.find(Finding{Kind: "manifest_missing", File: name, Message: "sealed segment " + r.in.name + " has no manifest"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m, err := parseManifest(b)
+	if err == nil {
+		_, err = m.rawMap()
+	}
+	if err != nil {
+		r.find(Finding{Kind: "manifest_damaged", File: name, Message: fmt.Sprintf("%s: %v", name, err)})
+		return nil
+	}
+	r.manifest = &m
+	if r.tally == nil {
+		return nil
+	}
+	got := r.tally.manifest()
+	if got.digest() != m.digest() {
+		r.find(Finding{Kind: "manifest_mismatch", File: name, ID: m.FirstID, Message: name + " is not that of its lines: " + strings.Join(differences(m, got), ", ")})
+	}
+	return nil
+}
+
+// differences names what two manifests do not share.
+func differences(m, got Manifest) (names []string) {
+	add := func(name string, differs bool) {
+		if differs {
+			names = append(names, name)
+		}
+	}
+	add("segment", m.Segment != got.Segment)
+	add("first_id", m.FirstID != got.FirstID)
+	add("last_id", m.LastID != got.LastID)
+	add("previous_hash", m.PreviousHash != got.PreviousHash)
+	add("last_hash", m.LastHash != got.LastHash)
+	add("sha256", m.SHA256 != got.SHA256)
+	add("category map", m.MapSHA256 != got.MapSHA256)
+	add("number of categories", len(m.Categories) != len(got.Categories))
+	for i := range min(len(m.Categories), len(got.Categories)) {
+		add("category "+m.Categories[i].Category, m.Categories[i] != got.Categories[i])
+	}
+	return names
+}
+
+// A countingReader tells the progress, ends with the context, and remembers
+// whether it was the reading that failed.
+type countingReader struct {
+	r    io.Reader
+	tell func(int64)
+	ctx  context.Context
+	err  error
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		c.err = err
+		return 0, err
+	}
+	n, err := c.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
+	}
+	c.tell(int64(n))
+	return n, err
+}
