@@ -37,8 +37,8 @@ type fakeStream struct {
 func (s *fakeStream) Append(ctx context.Context, d ledger.Draft, key string) (ledger.ID, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return 0, false, s.err
+	if err := errors.Join(s.err, ctx.Err()); err != nil {
+		return 0, false, err
 	}
 	if id, ok := s.keys[key]; ok && key != "" {
 		return id, true, nil
@@ -103,7 +103,7 @@ func start(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	s := &fakeStream{ledger: l, keys: map[string]ledger.ID{}, status: StreamStatus{Connected: true, ClockSkewMS: 7}}
-	a := New(Options{Ledger: l, Stream: s, Version: "test", Logger: quiet, CommitTimeout: 300 * time.Millisecond})
+	a := New(Options{Ledger: l, Stream: s, Version: "test", Logger: quiet})
 	f := &fixture{t: t, dir: dir, ledger: l, stream: s, api: a, server: httptest.NewServer(a.Handler())}
 	t.Cleanup(func() {
 		f.server.Close()
@@ -212,7 +212,7 @@ func TestAppendRefuses(t *testing.T) {
 		{"assigned member", js, `{"category":"service","action":"a","actor":"b","hash":"x"}`, 422, `"field":"hash"`},
 		{"unknown category", js, `{"category":"nosuch","action":"a","actor":"b"}`, 422, `"field":"category"`},
 		{"above 1 MiB", js, big, 413, ""},
-		{"above the body limit", js, huge, 413, ""},
+		{"above the body limit", js, huge, 413, "the body is larger"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f.do("POST", "/events", c.body, "Content-Type", c.contentType).want(t, c.status, c.text)
@@ -251,12 +251,14 @@ func TestRespondAsync(t *testing.T) {
 func TestSlowCommitIsNoError(t *testing.T) {
 	f := start(t)
 	f.stream.hold = true
+	f.api.commitTimeout = 200 * time.Millisecond
 	a := f.do("POST", "/events", body).want(t, 202, `{"id":"000000000001"}`)
 	if a.Header.Get("Preference-Applied") != "" {
 		t.Error("nobody asked for it")
 	}
 	f.do("POST", "/events", "["+body+","+body+"]").want(t, 202, `"count":2`, `"last_id":"000000000003"`)
 	f.stream.set(func() { f.stream.hold = false })
+	f.api.commitTimeout = 10 * time.Second // the requests above have ended
 	f.do("POST", "/events", body).want(t, 201, "000000000004")
 }
 
@@ -276,7 +278,6 @@ func TestStreamNotThere(t *testing.T) {
 func TestStoppedLedger(t *testing.T) {
 	f := start(t)
 	f.stream.hold = true
-	f.api.commitTimeout = 5 * time.Second
 	time.AfterFunc(100*time.Millisecond, func() { f.ledger.Close() })
 	f.do("POST", "/events", body).want(t, 503, `"id":"000000000001"`)
 	f.do("POST", "/events", body).want(t, 503, "cannot be committed", f.ledger.Err().Error())
@@ -291,7 +292,9 @@ func TestClientGoneKeepsItsEvent(t *testing.T) {
 		defer func() { recover() }()
 		f.api.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/events", strings.NewReader(body)))
 	}()
-	if err := f.ledger.Wait(t.Context(), 1); err != nil {
+	patience, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	defer stop()
+	if err := f.ledger.Wait(patience, 1); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -20,6 +20,7 @@ const (
 
 	watchEvery    = 5 * time.Second  // the stream's creation time
 	driftEvery    = time.Minute      // the stream's settings
+	trimStep      = 20_000           // messages that trimming removes at least
 	ownEvery      = time.Second      // the ledger's own messages
 	ownRepeat     = 30 * time.Second // before the same message is published again
 	headEvery     = 200 * time.Millisecond
@@ -133,7 +134,11 @@ func (i *Ingest) project(parent context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer it.Stop()
+	defer func() { // the reader first: a reset inside it would outlive Stop
+		cancel()
+		readers.Wait()
+		it.Stop()
+	}()
 	q := newQueue()
 	readers.Go(func() { q.fill(ctx, it) })
 
@@ -217,7 +222,11 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 		ask = func(ctx context.Context) (*jetstream.StreamInfo, error) {
 			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 			defer cancel()
-			return i.check(ctx)
+			info, err := i.check(ctx)
+			if err == nil {
+				err = i.trim(ctx, info.State)
+			}
+			return info, err
 		}
 	}
 	info, err := ask(ctx)
@@ -233,6 +242,25 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	return nil
 }
 
+// trim removes from the embedded stream what the ledger has had on disk for
+// long: below the active segment's first id, in large steps. Elsewhere the
+// stream may feed replicas whose positions this store does not know.
+func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
+	keep := min(uint64(i.led.ActiveFirst()), uint64(i.led.Head().ID))
+	if i.emb == nil || st.Msgs == 0 || keep < st.FirstSeq+trimStep {
+		return nil
+	}
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSequence(keep)); err != nil {
+		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
+	}
+	i.o.Logger.Info("stream trimmed", "stream", i.o.Stream, "first_id", ledger.ID(keep).String())
+	return nil
+}
+
 // messages opens an ordered consumer that begins at the sequence first.
 func (i *Ingest) messages(ctx context.Context, first uint64) (jetstream.MessagesContext, error) {
 	sctx, cancel := context.WithTimeout(ctx, apiTimeout)
@@ -240,6 +268,9 @@ func (i *Ingest) messages(ctx context.Context, first uint64) (jetstream.Messages
 	c, err := i.js.OrderedConsumer(sctx, i.o.Stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   first,
+		// A consumer that cannot be made again at once ends, so that stream and
+		// ledger are compared before the next.
+		MaxResetAttempts: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)

@@ -100,7 +100,7 @@ func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (ledger.I
 	}
 	defer it.Stop()
 
-	told := time.Now()
+	told, compare := time.Now(), i.led.Compare()
 	for {
 		m, pending, err := next(ctx, it)
 		if err != nil {
@@ -109,7 +109,7 @@ func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (ledger.I
 		if m.Seq > last {
 			return 0, nil // the stream ends in a hole
 		}
-		same, err := i.led.Matches(m)
+		same, err := compare.Matches(m)
 		if err != nil && !errors.Is(err, ledger.ErrAgedOut) {
 			return 0, fmt.Errorf("comparing event %s with the stream: %w", ledger.ID(m.Seq), err)
 		}

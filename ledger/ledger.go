@@ -172,6 +172,7 @@ func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
 		}
 		l.mu.Lock()
 		for l.proj.pending > maxPending && l.Err() == nil {
+			wake(l.work)
 			l.room.Wait()
 		}
 		err := l.Err()

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"sort"
 	"strings"
 )
 
@@ -43,10 +44,24 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 	return own
 }
 
+// A Comparison compares messages with the ledger's events. It keeps the block
+// that it read last, so that a stream is compared in its order at little cost.
+type Comparison struct {
+	l      *Ledger
+	seg    *segment
+	lines  []byte
+	starts []int
+	from   ID // the block holds from..to
+	to     ID
+}
+
+// Compare begins a comparison.
+func (l *Ledger) Compare() *Comparison { return &Comparison{l: l} }
+
 // Matches projects a message again and compares it with the stored event that
 // has its sequence as id. Events that aged out match: nothing is left to compare.
-func (l *Ledger) Matches(m Message) (bool, error) {
-	stored, err := l.Get(ID(m.Seq))
+func (c *Comparison) Matches(m Message) (bool, error) {
+	stored, err := c.get(ID(m.Seq))
 	if errors.Is(err, ErrAgedOut) {
 		return true, nil
 	}
@@ -56,25 +71,73 @@ func (l *Ledger) Matches(m Message) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return c.l.same(m, stored), nil
+}
+
+// get is Ledger.Get with the block kept.
+func (c *Comparison) get(id ID) ([]byte, error) {
+	if id < c.from || id > c.to {
+		if err := c.load(id); err != nil {
+			return nil, err
+		}
+	}
+	i := sort.Search(len(c.starts)-1, func(i int) bool {
+		first, err := firstID(c.lines[c.starts[i]:])
+		return err == nil && first > id
+	}) - 1
+	if i < 0 {
+		return nil, ErrNotFound
+	}
+	return findLine(c.lines[c.starts[i]:c.starts[i+1]], id)
+}
+
+func (c *Comparison) load(id ID) error {
+	c.from, c.to = 1, 0
+	s := c.l.view.Load().segment(id)
+	if s == nil {
+		return ErrNotFound
+	}
+	src, err := s.open(c.l.dir)
+	if err != nil {
+		return err
+	}
+	defer src.f.Close()
+	b := src.block(id)
+	if b < 0 {
+		return ErrNotFound
+	}
+	if c.lines, err = src.read(src.blocks[b], c.lines); err != nil {
+		return err
+	}
+	c.starts = lineStarts(c.lines, c.starts[:0])
+	c.from, c.to = src.blocks[b].first, s.last
+	if b+1 < len(src.blocks) {
+		c.to = src.blocks[b+1].first - 1
+	}
+	return nil
+}
+
+// same tells whether a message projects to a stored line.
+func (l *Ledger) same(m Message, stored []byte) bool {
 	ln, err := parseLine(stored)
 	if err != nil {
-		return false, nil
+		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at := microsOf(m.Time); ln.time != at && ln.time < at {
-		return false, nil // only a clock that stepped back makes an event later than its message
+	if ln.time < microsOf(m.Time) {
+		return false // an event can be later than its message (clamped), never earlier
 	}
 	action, own := strings.CutPrefix(m.Subject, subjectOwn)
 	if !own {
-		return l.proj.deriveEvent(m, l.proj.configAt(ln.id)).Same(stored), nil
+		return l.proj.deriveEvent(m, l.proj.configAt(ln.id)).Same(stored)
 	}
 	if string(ln.category) == CategoryLedger {
 		data, err := canonical(m.Data)
 		name, _ := text(ln.action)
-		return err == nil && name == action && bytes.Equal(data, ln.data), nil
+		return err == nil && name == action && bytes.Equal(data, ln.data)
 	}
 	payload := rejected(CategoryError, m.Subject, "", m.Data)
 	return bytes.Equal(ln.target, payload.target) && string(ln.action) == `"event_rejected"` &&
-		bytes.HasPrefix(ln.data, payload.data[:bytes.LastIndex(payload.data, []byte(`"reason":`))]), nil
+		bytes.HasPrefix(ln.data, payload.data[:bytes.LastIndex(payload.data, []byte(`"reason":`))])
 }

@@ -13,18 +13,16 @@ import (
 // Get gives the stored line of an event, without its newline. Errors are
 // ErrNotFound and ErrAgedOut, or what kept the segment from being read.
 func (l *Ledger) Get(id ID) ([]byte, error) {
-	v := l.view.Load()
-	segs := v.all()
-	i := sort.Search(len(segs), func(i int) bool { return segs[i].last >= id })
-	if id == 0 || i == len(segs) {
+	s := l.view.Load().segment(id)
+	if s == nil {
 		return nil, ErrNotFound
 	}
-	src, err := segs[i].open(l.dir)
+	src, err := s.open(l.dir)
 	if err != nil {
 		return nil, err
 	}
 	defer src.f.Close()
-	b := sort.Search(len(src.blocks), func(i int) bool { return src.blocks[i].first > id }) - 1
+	b := src.block(id)
 	if b < 0 {
 		return nil, ErrNotFound
 	}
@@ -33,6 +31,26 @@ func (l *Ledger) Get(id ID) ([]byte, error) {
 		return nil, err
 	}
 	return findLine(lines, id)
+}
+
+// segment finds the segment that accounts for an id, or nil.
+func (v *view) segment(id ID) *segment {
+	if id == 0 || id > v.head.ID {
+		return nil
+	}
+	if v.active != nil && id >= v.active.first {
+		return v.active
+	}
+	i := sort.Search(len(v.segs), func(i int) bool { return v.segs[i].last >= id })
+	if i == len(v.segs) {
+		return nil
+	}
+	return v.segs[i]
+}
+
+// block finds the block that would hold an id; -1 when none can.
+func (src *source) block(id ID) int {
+	return sort.Search(len(src.blocks), func(i int) bool { return src.blocks[i].first > id }) - 1
 }
 
 // findLine finds an event in a block. The id is at a fixed place of its line.
@@ -232,6 +250,16 @@ func lineStarts(lines []byte, starts []int) []int {
 		at += n + 1
 		starts = append(starts, at)
 	}
+}
+
+// ActiveFirst is the first id of the active segment, or the next id when there
+// is none: what is below needs the stream no more.
+func (l *Ledger) ActiveFirst() ID {
+	v := l.view.Load()
+	if v.active == nil {
+		return v.head.ID + 1
+	}
+	return v.active.first
 }
 
 // A Status is what the ledger knows without reading a line.

@@ -28,7 +28,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append(os.Environ(), "EVENTSTORE_TEST_MAIN=1")
+	cmd.Env = append(os.Environ(), "EVENTSTORE_TEST_MAIN=1",
+		"GORACE=atexit_sleep_ms=0") // a race-detecting program sleeps a second at its end otherwise
 	return cmd
 }
 

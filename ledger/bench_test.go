@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// realistic is an event of about 350 bytes as a line.
+func realistic(seq uint64) Message {
+	return Message{Seq: seq, Time: epoch.Add(time.Duration(seq) * time.Millisecond), Subject: "events.service",
+		Data: fmt.Appendf(nil, `{"action":"container.restart","actor":"user-%d","target":"host/cache-%04d","data":{"image":"docker.io/library/postgres:16.4-alpine","container_id":"e837ff4dda4d6cc3721affef06d4b2e416f09bc2","exit_code":%d,"duration_ms":%d},"result":"success","error":null}`,
+			seq%50, seq%2000, seq%256, seq*7919%5000)}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	m, known := realistic(1), DefaultConfig().Categories
+	b.SetBytes(int64(len(m.Data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decode(m.Data, "service", known); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkProject is decode, chain, write and fdatasync, in batches of 1,000.
+func BenchmarkProject(b *testing.B) {
+	l := open(b, b.TempDir(), Config{})
+	defer l.Close()
+	seq := uint64(0)
+	batch := make([]Message, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for i := range batch {
+			seq++
+			batch[i] = realistic(seq)
+		}
+		b.StartTimer()
+		if err := l.Project(context.Background(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := l.Wait(context.Background(), ID(seq)); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkCommitOne is one event at a time, each waited for.
+func BenchmarkCommitOne(b *testing.B) {
+	l := open(b, b.TempDir(), Config{})
+	defer l.Close()
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		project(b, l, realistic(seq))
+	}
+}
+
+// filled makes a ledger of n events, sealed but for its active segment.
+func filled(b *testing.B, n int) *Ledger {
+	c := DefaultConfig()
+	c.MaxFileSize = 8_000_000
+	l := open(b, b.TempDir(), c)
+	f := &feed{t: b, l: l}
+	f.own()
+	batch := make([]Message, n)
+	for i := range batch {
+		batch[i] = realistic(f.seq + uint64(i) + 1)
+	}
+	project(b, l, batch...)
+	f.seq, f.at = f.seq+uint64(n), time.Duration(n+10)*time.Second
+	f.settleSeals()
+	return l
+}
+
+func BenchmarkVerify(b *testing.B) {
+	l := filled(b, 100_000)
+	defer l.Close()
+	size := int64(0)
+	for _, s := range l.view.Load().all() {
+		size += s.size
+	}
+	b.SetBytes(size)
+	for b.Loop() {
+		if r, err := l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
+			b.Fatal(err, r)
+		}
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	l := filled(b, 100_000)
+	defer l.Close()
+	id := ID(0)
+	for b.Loop() {
+		if id += 7919; id > 100_000 {
+			id -= 100_000
+		}
+		if _, err := l.Get(id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
