@@ -22,6 +22,10 @@ type Stream interface {
 	// AppendBatch publishes all drafts or none; their ids are first to last without a hole.
 	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
 
+	// Compare projects again what the stream still holds of the ledger, ids first to last (none when first > last);
+	// differs is the first id whose event is not the ledger's, or 0.
+	Compare(ctx context.Context) (first, last, differs ledger.ID, err error)
+
 	// StreamStatus says how the stream is, from memory and at once.
 	StreamStatus() StreamStatus
 }
@@ -70,7 +74,7 @@ func New(o Options) *API {
 		version:       o.Version,
 		log:           o.Logger,
 		commitTimeout: o.CommitTimeout,
-		verifier:      newVerifier(o.Ledger),
+		verifier:      newVerifier(o.Ledger, o.Stream),
 	}
 }
 

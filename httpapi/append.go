@@ -154,7 +154,7 @@ func unpublished(err error) error {
 	return err
 }
 
-// committed waits for id's commit: false when that takes longer than the time-out.
+// committed waits for id's commit: false when that takes longer than the time-out, or the ledger stopped before it.
 func (a *API) committed(r *http.Request, id ledger.ID) (bool, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.commitTimeout)
 	defer cancel()
@@ -162,12 +162,8 @@ func (a *API) committed(r *http.Request, id ledger.ID) (bool, error) {
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, context.DeadlineExceeded):
-		return false, nil
-	case errors.Is(err, ledger.ErrStopped):
-		p := newProblem(http.StatusServiceUnavailable, "the event is in the stream with the id %s, but the ledger stopped before its commit: %v", id, err)
-		p.ID = id.String()
-		return false, p
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ledger.ErrStopped):
+		return false, nil // it is in the stream: an error would invite a duplicate
 	}
 	return false, fmt.Errorf("waiting for the commit of %s: %w", id, err)
 }

@@ -30,7 +30,6 @@ type problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail,omitempty"`
-	ID     string       `json:"id,omitempty"` // the event's id, where it is in the stream already
 	Errors []fieldError `json:"errors,omitempty"`
 
 	header http.Header

@@ -82,6 +82,7 @@ func (a *API) verification(w http.ResponseWriter, _ *http.Request) error {
 // verifier runs one verification at a time for all who ask.
 type verifier struct {
 	ledger *ledger.Ledger
+	stream Stream
 	turn   chan struct{}  // holds one: special verifications run one after the other
 	group  sync.WaitGroup // running verifications
 
@@ -107,8 +108,27 @@ type run struct {
 	err    error
 }
 
-func newVerifier(l *ledger.Ledger) *verifier {
-	return &verifier{ledger: l, turn: make(chan struct{}, 1)}
+func newVerifier(l *ledger.Ledger, s Stream) *verifier {
+	return &verifier{ledger: l, stream: s, turn: make(chan struct{}, 1)}
+}
+
+// whole verifies the ledger and then compares it with the stream. A stream that is not there is not checked, which the
+// report says.
+func (v *verifier) whole(ctx context.Context, o ledger.VerifyOptions) (*ledger.Report, error) {
+	began := time.Now()
+	report, err := v.ledger.Verify(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	first, last, differs, err := v.stream.Compare(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err == nil {
+		report.Compared(first, last, differs)
+	}
+	report.DurationMS = time.Since(began).Milliseconds()
+	return report, nil
 }
 
 // verify gives the report of the verification that runs now, or of a new one.
@@ -134,7 +154,7 @@ func (v *verifier) special(ctx context.Context, o ledger.VerifyOptions) (*ledger
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return v.ledger.Verify(ctx, o)
+	return v.whole(ctx, o)
 }
 
 // join makes the caller a waiter of the running verification, and begins one when none runs.
@@ -193,7 +213,7 @@ func (v *verifier) check(ctx context.Context, c *run) (report *ledger.Report, er
 			report, err = nil, fmt.Errorf("verifying panicked: %v", p)
 		}
 	}()
-	return v.ledger.Verify(ctx, ledger.VerifyOptions{Progress: c.advance})
+	return v.whole(ctx, ledger.VerifyOptions{Progress: c.advance})
 }
 
 // stop ends what runs, waits for its end, and lets nothing new begin.

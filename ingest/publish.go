@@ -123,12 +123,19 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, publishTimeout)
 }
 
+// tooLarge is for an event that is just below 1 MiB, but not with its headers.
+func tooLarge() error {
+	return &ledger.InvalidError{TooLarge: true, Fields: []ledger.FieldError{{Message: "the event with its headers is larger than the stream takes (1 MiB)"}}}
+}
+
 // unavailable wraps errors that mean that NATS or the stream did not take the
 // message. sent: a lost acknowledgement leaves open whether it is stored.
 func unavailable(err error, sent bool) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch {
+		case api.ErrorCode == 10054: // larger than max_msg_size
+			return tooLarge()
 		case api.Code == 503, api.Code == 429, api.ErrorCode == 10077, // the stream is full
 			api.ErrorCode == 10047, api.ErrorCode == 10002, // storage; the account's limits
 			api.ErrorCode == 10109: // sealed
@@ -137,6 +144,8 @@ func unavailable(err error, sent bool) error {
 		return fmt.Errorf("publishing: %w", err)
 	}
 	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return tooLarge()
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse),
 		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)

@@ -38,7 +38,7 @@ func (i *Ingest) reconcile(ctx context.Context) error {
 	if err := i.refuse(info); err != nil {
 		return err
 	}
-	branch, err := i.branch(ctx, info.State)
+	_, _, branch, err := i.branch(ctx, info.State)
 	if err != nil {
 		return err
 	}
@@ -85,16 +85,35 @@ func (i *Ingest) refuse(info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// branch projects again what the stream still holds of the ledger and returns
-// the first id whose event differs; 0 when none does.
-func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (ledger.ID, error) {
+// Compare projects again what the stream still holds of the ledger, ids first
+// to last (none when first > last). differs is the first id whose event is not
+// the ledger's, or 0.
+func (i *Ingest) Compare(ctx context.Context) (first, last, differs ledger.ID, err error) {
+	if !i.ready.Load() {
+		return 0, 0, 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
+	}
+	info, err := i.info(ctx)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return i.branch(ctx, info.State)
+}
+
+// branch is Compare for a stream in the state st.
+func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (from, to, differs ledger.ID, err error) {
 	last := min(st.LastSeq, uint64(i.led.Head().ID))
 	if st.Msgs == 0 || st.FirstSeq > last {
-		return 0, nil
+		return 1, 0, 0, nil
 	}
+	from, to = ledger.ID(st.FirstSeq), ledger.ID(last)
+	differs, err = i.compareRange(ctx, st.FirstSeq, last)
+	return from, to, differs, err
+}
+
+func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.ID, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	it, err := i.messages(ctx, max(st.FirstSeq, 1))
+	it, err := i.messages(ctx, max(first, 1))
 	if err != nil {
 		return 0, err
 	}

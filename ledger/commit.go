@@ -107,6 +107,17 @@ func (l *Ledger) cut() error {
 	return f.Sync()
 }
 
+// probe writes as much as a large commit needs, so that a full disk ends
+// recovery here and not in the middle of the next event.
+func (l *Ledger) probe() error {
+	const name = "probe"
+	err := writeFile(l.dir, name, make([]byte, 2<<20))
+	if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return err
+}
+
 // publish makes a commit visible and tells all who wait.
 func (l *Ledger) publish(v *view) {
 	l.state.Lock()

@@ -28,7 +28,7 @@ func writeFile(dir, name string, content []byte) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(temp))
 	}
 	if err := os.Rename(temp, filepath.Join(dir, name)); err != nil {
 		return err

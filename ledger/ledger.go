@@ -85,7 +85,12 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		return nil, fmt.Errorf("%s: %w", opts.Dir, ErrLocked)
 	}
 	l.room = sync.NewCond(&l.mu)
-	if err := l.start(ctx); err != nil {
+	l.work, l.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
+	var err error
+	if l.keys, err = openKeys(opts.Dir); err == nil {
+		err = l.start(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.lock.Unlock())
 	}
 	return l, nil
@@ -93,11 +98,6 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 
 // start loads the folder and starts the committer and the sealer.
 func (l *Ledger) start(ctx context.Context) error {
-	keys, err := openKeys(l.dir)
-	if err != nil {
-		return err
-	}
-	l.keys = keys
 	proj, err := l.load(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
@@ -113,7 +113,6 @@ func (l *Ledger) start(ctx context.Context) error {
 		close(l.failed)
 	}
 	l.state.Unlock()
-	l.work, l.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
 	l.done.Go(func() { l.commitAll(run) })
@@ -153,10 +152,14 @@ func (l *Ledger) stop() {
 
 // Recover starts again after a failed write or fsync: what is not known to be
 // durable is cut off on a new descriptor, and the folder is loaded as at start.
+// It fails, and is to be called again later, while the folder takes no bytes.
 // The caller projects again from Projected()+1.
 func (l *Ledger) Recover(ctx context.Context) error {
 	l.stop()
 	if err := l.cut(); err != nil {
+		return fmt.Errorf("recovering the ledger: %w", err)
+	}
+	if err := l.probe(); err != nil {
 		return fmt.Errorf("recovering the ledger: %w", err)
 	}
 	return l.start(ctx)

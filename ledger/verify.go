@@ -87,6 +87,9 @@ type Report struct {
 
 const maxFindings = 1000
 
+// notComparedStream stands in a report whose caller had no stream at hand.
+const notComparedStream = "stream"
+
 // A verification is one run over a folder or a running ledger.
 type verification struct {
 	dir      string
@@ -278,10 +281,28 @@ func (v *verification) summarise(head Head, at micros) {
 	if len(v.heads) > 0 {
 		r.Checked = append(r.Checked, "heads")
 	}
-	r.NotChecked = append(r.NotChecked, "stream")
+	r.NotChecked = append(r.NotChecked, notComparedStream)
 	r.Status, r.Message = "valid", "Chain integrity verified"
 	if len(r.Findings) > 0 {
 		r.Status, r.Message, r.Error = "invalid", "", r.Findings[0].Message
+	}
+}
+
+// Compared adds to a report that the stream's messages first to last were
+// projected again; differs is the first id whose event is another, or 0.
+func (r *Report) Compared(first, last, differs ID) {
+	if first > last {
+		return
+	}
+	r.NotChecked = slices.DeleteFunc(r.NotChecked, func(s string) bool { return s == notComparedStream })
+	r.Checked = append(r.Checked, fmt.Sprintf("stream: %s to %s projected again", first, last))
+	if differs == 0 {
+		return
+	}
+	f := Finding{Kind: "stream_differs", ID: differs.String(), Message: fmt.Sprintf("event %s is not what the stream's message gives", differs)}
+	r.Findings = append(r.Findings, f)
+	if r.Status == "valid" {
+		r.Status, r.Message, r.Error = "invalid", "", f.Message
 	}
 }
 

@@ -238,6 +238,10 @@ func (s stream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last
 	return s.in.AppendBatch(ctx, ds)
 }
 
+func (s stream) Compare(ctx context.Context) (first, last, differs ledger.ID, err error) {
+	return s.in.Compare(ctx)
+}
+
 func (s stream) StreamStatus() httpapi.StreamStatus {
 	in := s.in.Status()
 	return httpapi.StreamStatus{
