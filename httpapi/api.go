@@ -41,10 +41,16 @@ type StreamStatus struct {
 	ClockSkewMS int64    `json:"clock_skew_ms"` // stream time minus local time, in milliseconds
 }
 
+// Retention runs and previews retention passes; what they give is answered as JSON.
+type Retention interface {
+	Cleanup(ctx context.Context, dryRun bool) (any, error)
+}
+
 // Options is what New needs.
 type Options struct {
 	Ledger        *ledger.Ledger
 	Stream        Stream
+	Retention     Retention     // nil: POST /cleanup is not there
 	Version       string        // shown by /status and /health
 	Logger        *slog.Logger  // default slog.Default()
 	CommitTimeout time.Duration // how long an append waits for its commit before it answers 202; default 10 s
@@ -54,6 +60,7 @@ type Options struct {
 type API struct {
 	ledger        *ledger.Ledger
 	stream        Stream
+	retention     Retention
 	version       string
 	log           *slog.Logger
 	commitTimeout time.Duration
@@ -71,6 +78,7 @@ func New(o Options) *API {
 	return &API{
 		ledger:        o.Ledger,
 		stream:        o.Stream,
+		retention:     o.Retention,
 		version:       o.Version,
 		log:           o.Logger,
 		commitTimeout: o.CommitTimeout,
@@ -87,12 +95,25 @@ func (a *API) Handler() http.Handler {
 
 	r.Post("/events", a.handle(a.append))
 	r.Get("/events", a.handle(a.query))
-	r.Get("/events/{id}", a.handle(a.event))
-	r.Post("/verify", a.handle(a.verify))
-	r.Get("/verify", a.handle(a.verification))
-	r.Get("/status", a.handle(a.status))
-	r.Get("/health", a.handle(a.health))
+	r.Get("/events/{id}", a.handle(bare(a.event)))
+	r.Post("/verify", a.handle(bare(a.verify)))
+	r.Get("/verify", a.handle(bare(a.verification)))
+	if a.retention != nil {
+		r.Post("/cleanup", a.handle(a.cleanup))
+	}
+	r.Get("/status", a.handle(bare(a.status)))
+	r.Get("/health", a.handle(bare(a.health)))
 	return r
+}
+
+// bare refuses parameters: the call has none, and a misspelt one must not pass for an answer.
+func bare(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		for name := range r.URL.Query() {
+			return invalid(fieldError{Field: name, Message: "is not a parameter of this call"})
+		}
+		return h(w, r)
+	}
 }
 
 // handle makes a handler of a function that returns its error: the one place where errors become answers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,6 +47,19 @@ func (i *Ingest) publishOwn(ctx context.Context) error {
 			sent[k] = time.Now()
 		}
 	}
+}
+
+// PublishOwn publishes an own message at once and gives the id that its event
+// will have.
+func (i *Ingest) PublishOwn(ctx context.Context, m ledger.OwnMessage) (ledger.ID, error) {
+	if !i.ready.Load() {
+		return 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
+	}
+	ack, err := i.publish(ctx, &nats.Msg{Subject: ownPrefix + m.Action, Data: m.Data})
+	if err != nil {
+		return 0, err
+	}
+	return ledger.ID(ack.Sequence), nil
 }
 
 // publishHead tells the head after commits, a few times a second, always the

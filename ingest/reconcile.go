@@ -119,7 +119,7 @@ func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.I
 	}
 	defer it.Stop()
 
-	told, compare := time.Now(), i.led.Compare()
+	told, compare, damaged := time.Now(), i.led.Compare(), false
 	for {
 		m, pending, err := next(ctx, it)
 		if err != nil {
@@ -129,10 +129,16 @@ func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.I
 			return 0, nil // the stream ends in a hole
 		}
 		same, err := compare.Matches(m)
-		if err != nil && !errors.Is(err, ledger.ErrAgedOut) {
+		if errors.Is(err, ledger.ErrDamaged) {
+			if !damaged { // altered where it lies: verification's to report, no other history
+				i.o.Logger.Error("stored events are damaged, run a verification", "id", ledger.ID(m.Seq).String(), "error", err)
+			}
+			damaged, same, err = true, true, nil
+		}
+		if err != nil {
 			return 0, fmt.Errorf("comparing event %s with the stream: %w", ledger.ID(m.Seq), err)
 		}
-		if err == nil && !same {
+		if !same {
 			return ledger.ID(m.Seq), nil
 		}
 		if m.Seq == last || pending == 0 {

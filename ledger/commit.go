@@ -36,7 +36,8 @@ func (l *Ledger) commitAll(ctx context.Context) {
 			continue
 		}
 		spare = parts[len(parts)-1].lines
-		ended := len(v.segs) > len(l.view.Load().segs)
+		last := l.view.Load()
+		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
 		l.publish(v)
 		if ended {
 			wake(l.sealing)

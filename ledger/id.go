@@ -11,6 +11,7 @@ var (
 	ErrNotFound    = errors.New("no event has this id")
 	ErrAgedOut     = errors.New("the event has aged out")
 	ErrLocked      = errors.New("another process uses this data folder")
+	ErrDamaged     = errors.New("the stored event is damaged")
 	ErrStopped     = errors.New("the ledger has stopped accepting events")
 	ErrUnavailable = errors.New("the stream is not available")
 )

@@ -47,6 +47,10 @@ type Ledger struct {
 	failed chan struct{}        // closed when a write or fsync failed
 	err    error
 
+	swept atomic.Uint64 // the files are as decided up to this id
+	freed atomic.Int64  // bytes that ageing out gave back
+	whole sync.RWMutex  // read-held by a verification: what it reads is as decided in its view
+
 	synced synced // owned by the committer, and by load and Recover without one
 	cancel context.CancelFunc
 	done   sync.WaitGroup

@@ -200,10 +200,10 @@ func (t *tally) skip(raw []byte) {
 // recall gives a chained own event its effect again.
 func (p *projection) recall(l *line) {
 	action, _ := text(l.action)
-	if string(l.actor) != `"`+ActorStore+`"` || action != actionSeal && action != actionConf {
+	if string(l.actor) != `"`+ActorStore+`"` || action != actionSeal && action != actionConf && action != actionAged {
 		return
 	}
-	if _, effect, err := p.believe(action, l.data); err != nil {
+	if _, effect, err := p.believe(action, l.data, l.time); err != nil {
 		p.log.Error("an own event does not hold", "id", l.id.String(), "action", action, "err", err)
 	} else {
 		effect(l.id)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"sort"
 	"strings"
 )
@@ -44,6 +45,16 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 	return own
 }
 
+// Configured tells whether the configuration in force is the wanted one and
+// committed. A replica without the private key takes what is chained.
+func (l *Ledger) Configured() bool {
+	l.mu.Lock()
+	wanted := l.keys.signer == nil || l.proj.config().equal(l.opts.Config)
+	id := l.proj.id
+	l.mu.Unlock()
+	return wanted && l.Head().ID >= id
+}
+
 // A Comparison compares messages with the ledger's events. It keeps the block
 // that it read last, so that a stream is compared in its order at little cost.
 type Comparison struct {
@@ -58,7 +69,8 @@ type Comparison struct {
 // Compare begins a comparison.
 func (l *Ledger) Compare() *Comparison { return &Comparison{l: l} }
 
-// Matches projects a message again and compares it with the stored event that
+// Matches projects a message again (ErrDamaged when the stored event cannot be
+// compared: verification says more) and compares it with the stored event that
 // has its sequence as id. Events that aged out match: nothing is left to compare.
 func (c *Comparison) Matches(m Message) (bool, error) {
 	stored, err := c.get(ID(m.Seq))
@@ -69,9 +81,34 @@ func (c *Comparison) Matches(m Message) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if !c.whole(stored) {
+		return false, fmt.Errorf("%w: event %s", ErrDamaged, ID(m.Seq))
 	}
 	return c.l.same(m, stored), nil
+}
+
+// whole tells whether a stored line is sound and the line behind it, when the
+// block has one, links to it: else it was altered where it lies, and says
+// nothing about the stream.
+func (c *Comparison) whole(stored []byte) bool {
+	ln, err := parseLine(stored)
+	if err != nil {
+		return false
+	}
+	if ok, _ := ln.sound(nil); !ok {
+		return false
+	}
+	i := sort.Search(len(c.starts)-1, func(i int) bool {
+		first, err := firstID(c.lines[c.starts[i]:])
+		return err == nil && first > ln.id
+	})
+	if i >= len(c.starts)-1 {
+		return true
+	}
+	next, err := parseLine(c.lines[c.starts[i] : c.starts[i+1]-1])
+	return err != nil || bytes.Equal(next.prev, ln.hash)
 }
 
 // get is Ledger.Get with the block kept.

@@ -35,6 +35,7 @@ type projection struct {
 	events  int64
 	missing int64
 	aged    int64
+	gone    map[ID]map[string]bool // decided cells, by their segment's first id; replaced, never written
 
 	parts   []part // projected, not taken by the committer yet
 	pending int    // bytes in parts
@@ -58,7 +59,7 @@ type part struct {
 }
 
 func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
-	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{},
+	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{}, gone: map[ID]map[string]bool{},
 		configs: []configSince{{config: DefaultConfig()}}}
 	copy(p.hash[:], GenesisHash)
 	return p
@@ -90,7 +91,7 @@ func (p *projection) apply(m Message) error {
 	if id > p.id+1 {
 		p.chain(missingEvents(p.id+1, id-1), id-1, at)
 	}
-	d, own := p.derive(m)
+	d, own := p.derive(m, at)
 	p.chain(d, id, at)
 	if own != nil {
 		own(id)
@@ -107,9 +108,9 @@ func missingEvents(first, last ID) Draft {
 
 // derive is the event that a message becomes. own, when not nil, is its effect
 // on the projection, to be called once it is chained.
-func (p *projection) derive(m Message) (d Draft, own func(ID)) {
+func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 	if action, ok := strings.CutPrefix(m.Subject, subjectOwn); ok {
-		data, effect, err := p.believe(action, m.Data)
+		data, effect, err := p.believe(action, m.Data, at)
 		if err != nil {
 			p.log.Info("rejected", "subject", m.Subject, "reason", err.Error())
 			return rejected(CategoryError, m.Subject, err.Error(), m.Data), nil
@@ -141,9 +142,10 @@ func (p *projection) subjectCategory(subject string) string {
 }
 
 // believe takes an own message only when its signature holds and the
-// projection derives the same. A repetition is believed and has no effect.
-func (p *projection) believe(action string, payload []byte) (data []byte, effect func(ID), err error) {
-	if action != actionSeal && action != actionConf {
+// projection derives the same. A repetition is believed and has no effect. at
+// is the timestamp of the event that the message becomes.
+func (p *projection) believe(action string, payload []byte, at micros) (data []byte, effect func(ID), err error) {
+	if action != actionSeal && action != actionConf && action != actionAged {
 		return nil, nil, errors.New("not a message that the store sends")
 	}
 	data, err = canonical(payload)
@@ -160,6 +162,10 @@ func (p *projection) believe(action string, payload []byte) (data []byte, effect
 			return nil, nil, err
 		}
 		return data, func(id ID) { p.configure(id, c) }, nil
+	}
+	if action == actionAged {
+		effect, err := p.ageOut(data, at)
+		return data, effect, err
 	}
 	seg, err := p.sealedBy(statement)
 	if err != nil {
@@ -251,7 +257,7 @@ func (p *projection) end() {
 // their lengths.
 func (p *projection) view() *view {
 	v := &view{head: Head{ID: p.id, Hash: string(p.hash[:])}, segs: slices.Clip(p.segs), config: p.config(),
-		counts: maps.Clone(p.counts), events: p.events, missing: p.missing, aged: p.aged}
+		counts: maps.Clone(p.counts), events: p.events, missing: p.missing, aged: p.aged, gone: p.gone}
 	if p.id > 0 {
 		v.head.Timestamp = p.time.time()
 	}

@@ -13,7 +13,8 @@ import (
 // Get gives the stored line of an event, without its newline. Errors are
 // ErrNotFound and ErrAgedOut, or what kept the segment from being read.
 func (l *Ledger) Get(id ID) ([]byte, error) {
-	s := l.view.Load().segment(id)
+	v := l.view.Load()
+	s := v.segment(id)
 	if s == nil {
 		return nil, ErrNotFound
 	}
@@ -30,7 +31,13 @@ func (l *Ledger) Get(id ID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return findLine(lines, id)
+	raw, err := findLine(lines, id)
+	if err == nil && len(v.gone[s.first]) > 0 {
+		if ln, err := parseLine(raw); err == nil && v.gone[s.first][string(ln.category)] {
+			return nil, ErrAgedOut // decided, not rewritten yet
+		}
+	}
+	return raw, err
 }
 
 // segment finds the segment that accounts for an id, or nil.
@@ -98,6 +105,7 @@ type matcher struct {
 	start, end                        micros
 	before, after                     ID
 	text                              []byte
+	gone                              map[string]bool // categories that aged out of the segment at hand
 }
 
 func (f Filter) matcher() matcher {
@@ -139,7 +147,7 @@ func (m *matcher) segment(s *segment) bool {
 }
 
 func (m *matcher) line(l *line) bool {
-	return l.gap == nil && l.id > m.after && l.id < m.before && l.time >= m.start && l.time <= m.end &&
+	return l.gap == nil && !m.gone[string(l.category)] && l.id > m.after && l.id < m.before && l.time >= m.start && l.time <= m.end &&
 		(len(m.categories) == 0 || slices.Contains(m.categories, string(l.category))) &&
 		oneOf(m.actions, l.action) && oneOf(m.actors, l.actor) && oneOf(m.targets, l.target) &&
 		oneOf(m.results, l.result) && (m.text == nil || m.contains(l))
@@ -171,7 +179,8 @@ func (m *matcher) contains(l *line) bool {
 // first unless Ascending, with its stored line (without newline, valid during
 // the call only). An error of yield ends the query.
 func (l *Ledger) Query(ctx context.Context, f Filter, yield func(line []byte) error) error {
-	segs := l.view.Load().all()
+	v := l.view.Load()
+	segs := v.all()
 	m := f.matcher()
 	left := f.Limit
 	if left == 0 {
@@ -189,6 +198,7 @@ func (l *Ledger) Query(ctx context.Context, f Filter, yield func(line []byte) er
 		if !m.segment(s) {
 			continue
 		}
+		m.gone = v.gone[s.first]
 		var err error
 		if buf, err = l.querySegment(ctx, s, &m, f.Ascending, &left, buf, yield); err != nil {
 			return err
@@ -274,14 +284,27 @@ type Status struct {
 	Categories     map[string]int64
 }
 
+// firstLeft is the time of the first event that did not age out; zero if none.
+func (s *segment) firstLeft(gone map[string]bool) (first time.Time) {
+	if len(gone) == 0 {
+		return s.firstTime.time()
+	}
+	for _, c := range s.manifest.Categories {
+		if at, _, err := c.times(); err == nil && !gone[c.Category] && (first.IsZero() || at.time().Before(first)) {
+			first = at.time()
+		}
+	}
+	return first
+}
+
 // Status is the state after the last commit.
 func (l *Ledger) Status() Status {
 	v := l.view.Load()
 	s := Status{TotalEvents: v.events, AgedOutEvents: v.aged, MissingIDs: v.missing, Head: v.head,
 		Last: v.head.Timestamp, Categories: v.counts}
-	for i, seg := range v.all() {
-		if i == 0 {
-			s.First = seg.firstTime.time()
+	for _, seg := range v.all() {
+		if s.First.IsZero() {
+			s.First = seg.firstLeft(v.gone[seg.first])
 		}
 		s.FileCount++
 		if seg.sealed.Load() {

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -14,7 +13,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// sealAll is the sealer: it compresses ended segments, oldest first.
+// sealAll is the sealer: it compresses ended segments, oldest first, and takes
+// out of sealed ones what was decided to age out.
 func (l *Ledger) sealAll(ctx context.Context) {
 	for {
 		select {
@@ -33,6 +33,7 @@ func (l *Ledger) sealAll(ctx context.Context) {
 			}
 			l.log.Info("sealed", "segment", s.name, "bytes", s.size, "bytes_on_disk", s.disk.Load())
 		}
+		l.ageAll(ctx)
 	}
 }
 
@@ -59,13 +60,15 @@ func (l *Ledger) seal(s *segment) error {
 	if err := syncDir(l.dir); err != nil {
 		return err
 	}
-	s.once.Do(func() { s.members = blocks })
+	s.files.Lock()
+	s.members = blocks
+	s.files.Unlock()
 	s.measure(l.dir)
-	s.sealed.Store(true)
-	if err := os.Remove(plain); err != nil {
+	if err := errors.Join(os.Remove(plain), syncDir(l.dir)); err != nil {
 		return err
 	}
-	return syncDir(l.dir)
+	s.sealed.Store(true)
+	return nil
 }
 
 // measure sets how many bytes a sealed segment takes on disk.
@@ -90,56 +93,61 @@ func compress(plain, zipped string) ([]block, error) {
 	if err != nil {
 		return nil, err
 	}
-	blocks, err := zipLines(bufio.NewReaderSize(in, 1<<20), out)
+	z := newZipper(out)
+	err = readLines(in, func(raw []byte, _ int64) error { return z.add(raw[:len(raw)+1]) })
+	if err == nil {
+		err = z.flush()
+	}
 	if err == nil {
 		err = out.Sync()
 	}
-	return blocks, errors.Join(err, out.Close())
+	return z.blocks, errors.Join(err, out.Close())
 }
 
-func zipLines(in *bufio.Reader, out io.Writer) (blocks []block, err error) {
-	var lines, member bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&member, gzip.DefaultCompression)
-	off := int64(0)
-	flush := func() error {
-		first, err := firstID(lines.Bytes())
-		if err != nil {
-			return err
-		}
-		member.Reset()
-		z.Reset(&member)
-		if _, err := z.Write(lines.Bytes()); err != nil {
-			return err
-		}
-		if err := z.Close(); err != nil {
-			return err
-		}
-		blocks = append(blocks, block{first, off, int64(member.Len()), int64(lines.Len())})
-		off += int64(member.Len())
-		lines.Reset()
-		_, err = out.Write(member.Bytes())
+// A zipper writes lines as gzip members cut at line ends.
+type zipper struct {
+	out    io.Writer
+	lines  bytes.Buffer
+	member bytes.Buffer
+	z      *gzip.Writer
+	off    int64
+	blocks []block
+}
+
+func newZipper(out io.Writer) *zipper {
+	return &zipper{out: out, z: gzip.NewWriter(nil)}
+}
+
+// add takes a line with its newline.
+func (z *zipper) add(raw []byte) error {
+	z.lines.Write(raw)
+	if z.lines.Len() < memberSize {
+		return nil
+	}
+	return z.flush()
+}
+
+// flush writes the lines that wait as one member.
+func (z *zipper) flush() error {
+	if z.lines.Len() == 0 {
+		return nil
+	}
+	first, err := firstID(z.lines.Bytes())
+	if err != nil {
 		return err
 	}
-	for {
-		chunk, err := in.ReadSlice('\n')
-		lines.Write(chunk)
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if lines.Len() >= memberSize {
-			if err := flush(); err != nil {
-				return nil, err
-			}
-		}
+	z.member.Reset()
+	z.z.Reset(&z.member)
+	if _, err := z.z.Write(z.lines.Bytes()); err != nil {
+		return err
 	}
-	if lines.Len() == 0 {
-		return blocks, nil
+	if err := z.z.Close(); err != nil {
+		return err
 	}
-	return blocks, flush()
+	n := int64(z.member.Len())
+	z.blocks = append(z.blocks, block{first, z.off, n, int64(z.lines.Len())})
+	z.off += n
+	z.lines.Reset()
+	_, err = z.out.Write(z.member.Bytes())
+	return err
 }

@@ -31,6 +31,7 @@ type view struct {
 	events  int64
 	missing int64
 	aged    int64
+	gone    map[ID]map[string]bool // decided to age out: categories by their segment's first id
 }
 
 // all is every segment, oldest first.
@@ -57,9 +58,10 @@ type segment struct {
 	ids     []ID    // of the lines of a plain segment
 	offsets []int64 // where those lines start
 
-	once    sync.Once
-	members []block // of the .gz; owned by once
-	broken  error
+	rewritten int // how many of its cells are known to be gone from the file; owned by the sealer
+
+	files   sync.RWMutex // held while the .gz is replaced
+	members []block      // of the .gz; nil until somebody needs them
 }
 
 // A block is a run of whole lines that is read at once.
@@ -100,17 +102,28 @@ func (s *segment) open(dir string) (*source, error) {
 			return nil, err
 		}
 	}
-	path := filepath.Join(dir, s.name+suffixSealed)
+	return s.openSealed(filepath.Join(dir, s.name+suffixSealed))
+}
+
+// openSealed opens the .gz together with the members that it has now.
+func (s *segment) openSealed(path string) (*source, error) {
+	s.files.RLock()
 	f, err := os.Open(path)
+	members := s.members
+	s.files.RUnlock()
+	if err != nil || members != nil {
+		return &source{f: f, blocks: members, zip: true}, err
+	}
+	f.Close()
+	s.files.Lock()
+	if s.members == nil {
+		s.members, err = scanMembers(path)
+	}
+	s.files.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("segment %s: %w", s.name, err)
 	}
-	s.once.Do(func() { s.members, s.broken = scanMembers(path) })
-	if s.broken != nil {
-		f.Close()
-		return nil, fmt.Errorf("segment %s: %w", s.name, s.broken)
-	}
-	return &source{f: f, blocks: s.members, zip: true}, nil
+	return s.openSealed(path)
 }
 
 func (s *segment) plainBlocks() []block {

@@ -117,6 +117,8 @@ type verifyInput struct {
 
 // Verify verifies the ledger up to its committed head while it runs.
 func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error) {
+	l.whole.RLock()
+	defer l.whole.RUnlock()
 	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier}
 	for _, s := range l.view.Load().all() {
 		in := verifyInput{name: s.name, limit: s.size, size: s.size, manifest: s.sealed.Load()}
@@ -222,7 +224,7 @@ func (v *verification) join() {
 				s.find(Finding{Kind: "ids_not_contiguous", ID: s.first.String(), Line: 1,
 					Message: fmt.Sprintf("Chain broken at event %s: expected id %s, got %s", s.first, id+1, s.from)})
 			}
-			if s.linked && s.firstTime < at {
+			if s.linked && s.firstTime >= 0 && s.firstTime < at {
 				s.find(Finding{Kind: "timestamp_falls", ID: s.first.String(), Line: 1,
 					Message: fmt.Sprintf("event %s has an earlier timestamp than its predecessor", s.first)})
 			}
@@ -272,7 +274,7 @@ func (v *verification) summarise(head Head, at micros) {
 		text := at.text()
 		r.Head.Timestamp = &text
 	}
-	r.Checked = []string{"hashes", "links", "ids", "timestamps", "segment names and order", "manifests", "category roots", "policies"}
+	r.Checked = []string{"hashes", "links", "ids", "timestamps", "segment names and order", "manifests", "category roots", "gaps", "policies"}
 	if v.verifier != nil {
 		r.Checked = append(r.Checked, "signatures")
 	} else {

@@ -13,9 +13,10 @@ import (
 // checkOwn checks the store's own events: signatures, every manifest against
 // its segment_sealed, and the policies that the chain tells of.
 func (v *verification) checkOwn() {
-	sealed := map[string]bool{} // by segment name
-	configs := []Config{DefaultConfig()}
-	v.policy(configs[0], ownEvent{}, nil)
+	sealed := map[string]bool{}             // by segment name
+	allowed := map[string]map[string]bool{} // decided categories by segment name
+	configs := []configSince{{config: DefaultConfig()}}
+	v.policy(configs[0].config, ownEvent{}, nil)
 	for _, r := range v.results {
 		for _, e := range r.own {
 			if e.action == "events_missing" {
@@ -28,6 +29,8 @@ func (v *verification) checkOwn() {
 				continue
 			}
 			switch e.action {
+			case actionAged:
+				v.checkDecision(r, e, configs, sealed, allowed)
 			case actionSeal:
 				v.checkSeal(r, e, statement, sealed)
 			case actionConf:
@@ -36,16 +39,121 @@ func (v *verification) checkOwn() {
 					r.find(Finding{Kind: "malformed_configuration", ID: e.id.String(), Line: e.line, Message: fmt.Sprintf("event %s: %v", e.id, err)})
 					continue
 				}
-				v.policy(c, e, &configs[len(configs)-1])
-				configs = append(configs, c)
+				v.policy(c, e, &configs[len(configs)-1].config)
+				configs = append(configs, configSince{e.id + 1, e.time, c})
 			default:
 				r.find(Finding{Kind: "unknown_own_event", ID: e.id.String(), Line: e.line, Message: fmt.Sprintf("event %s: the store has no action %s", e.id, e.action)})
 			}
 		}
 	}
 	v.unsealed(sealed)
+	for _, r := range v.results {
+		if len(r.gaps) > 0 {
+			v.checkGaps(r, sealed[r.in.name], allowed[r.in.name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.opts.Require)) {
+		if !slices.ContainsFunc(configs, func(c configSince) bool { _, ok := c.config.Categories[name]; return ok }) {
+			v.find(Finding{Kind: "policy_missing", Message: "no chained configuration has the required category " + quoteShort(name)})
+		}
+	}
 	for _, c := range configs {
-		v.checkFloor(c)
+		v.checkFloor(c.config)
+	}
+}
+
+// checkDecision holds a decision against the sealed manifests and the policies
+// chained before it, and notes what it allows.
+func (v *verification) checkDecision(r *segmentResult, e ownEvent, configs []configSince, sealed map[string]bool, allowed map[string]map[string]bool) {
+	bad := func(err error) {
+		r.find(Finding{Kind: "decision_not_allowed", ID: e.id.String(), File: e.file, Line: e.line, Message: fmt.Sprintf("decision %s: %v", e.id, err)})
+	}
+	d, err := parseDecision(e.data)
+	if err != nil {
+		bad(err)
+		return
+	}
+	for _, ds := range d.Segments {
+		i := slices.IndexFunc(v.results, func(s *segmentResult) bool { return s.manifest != nil && s.manifest.FirstID == ds.FirstID })
+		if i < 0 || !sealed[v.results[i].in.name] {
+			bad(fmt.Errorf("segment %s is not sealed in the chain before it", ds.FirstID))
+			continue
+		}
+		s := v.results[i]
+		if err := ds.check(*s.manifest, s.manifest.digest(), configs, e.time); err != nil {
+			bad(err)
+			continue
+		}
+		if allowed[s.in.name] == nil {
+			allowed[s.in.name] = map[string]bool{}
+		}
+		for _, c := range ds.Categories {
+			allowed[s.in.name][c.Category] = true
+		}
+	}
+}
+
+// checkGaps holds a rewritten segment against its sealed manifest: every id of
+// a gap is an event of a category that a decision let go, every other id is the
+// event that was sealed there.
+func (v *verification) checkGaps(r *segmentResult, sealed bool, allowed map[string]bool) {
+	if r.manifest == nil || !sealed {
+		g := r.gaps[0]
+		r.find(Finding{Kind: "gap_unjustified", ID: g.first.String(), Line: g.line,
+			Message: fmt.Sprintf("events %s to %s are gone, and no sealed manifest says what they were", g.first, g.last)})
+		return
+	}
+	m := *r.manifest
+	sealedMap, err := m.rawMap()
+	first, errFirst := ParseID(m.FirstID)
+	if err != nil || errFirst != nil || r.from != first || r.last.String() != m.LastID ||
+		string(r.prev) != m.PreviousHash || string(r.hash) != m.LastHash || int64(len(sealedMap)) != int64(r.last-first)+1 {
+		r.find(Finding{Kind: "manifest_mismatch", ID: m.FirstID, Message: "the ends of " + r.in.name + " are not those that were sealed"})
+		return
+	}
+	name := func(id ID) string {
+		if i := int(sealedMap[id-first]); i < len(m.Categories) {
+			return m.Categories[i].Category
+		}
+		return ""
+	}
+	next := first
+	for _, g := range append(slices.Clone(r.gaps), gapLine{gap: gap{first: r.last + 1}}) {
+		for ; next < g.first && next <= r.last; next++ {
+			v.checkSurvivor(r, next, name(next))
+		}
+		for ; next <= g.last && next <= r.last; next++ {
+			if c := name(next); !allowed[c] {
+				r.find(Finding{Kind: "gap_unjustified", ID: next.String(), Line: g.line,
+					Message: fmt.Sprintf("event %s (category %s) is gone without a decision that lets it go", next, c)})
+			}
+		}
+	}
+	v.checkCells(r, m)
+}
+
+// checkSurvivor compares the category of the line that has an id with the
+// sealed one.
+func (v *verification) checkSurvivor(r *segmentResult, id ID, category string) {
+	got := ""
+	if i := int(id - r.tally.first); i < len(r.tally.ids) && r.tally.ids[i] != noCategory {
+		got = r.tally.order[r.tally.ids[i]]
+	}
+	if got != category {
+		r.find(Finding{Kind: "survivor_mismatch", ID: id.String(), Message: fmt.Sprintf("event %s is of category %q, sealed was %q", id, got, category)})
+	}
+}
+
+// checkCells compares the categories that are still there with their roots: a
+// survivor that was rewritten, with all hashes around it made to fit, is here.
+func (v *verification) checkCells(r *segmentResult, m Manifest) {
+	got := r.tally.manifest()
+	for _, c := range m.Categories {
+		i := slices.IndexFunc(got.Categories, func(g CategoryCell) bool { return g.Category == c.Category })
+		if i >= 0 && got.Categories[i] != c {
+			r.find(Finding{Kind: "root_mismatch", ID: m.FirstID, File: r.in.name + suffixManifest,
+				Message: fmt.Sprintf("the %s events of %s are not the ones that were sealed", c.Category, r.in.name)})
+		}
 	}
 }
 

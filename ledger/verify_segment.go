@@ -31,7 +31,7 @@ type segmentResult struct {
 	lastTime  micros
 	events    int64
 	aged      int64
-	gaps      []gap
+	gaps      []gapLine
 	tally     *tally
 	missing   []MissingRange
 	own       []ownEvent
@@ -39,6 +39,12 @@ type segmentResult struct {
 	findings  []Finding
 	omitted   int64
 	scratch   []byte
+}
+
+// A gapLine is a gap and its line.
+type gapLine struct {
+	gap
+	line int64
 }
 
 // An ownEvent is a chained event of category ledger.
@@ -182,7 +188,7 @@ func (v *verification) line(r *segmentResult, raw []byte) {
 // that it accounts for.
 func (r *segmentResult) link(l *line, from ID) {
 	if r.lines == 1 {
-		r.linked, r.from, r.first, r.prev, r.firstTime = true, from, l.id, bytes.Clone(l.prev), l.time
+		r.linked, r.from, r.first, r.prev, r.firstTime = true, from, l.id, bytes.Clone(l.prev), -1
 		if want := "events_" + l.time.time().Format("20060102_150405"); l.gap == nil &&
 			r.in.name != want && r.in.name != want+"_"+from.String() {
 			r.find(Finding{Kind: "segment_name", ID: l.id.String(), Line: 1, Message: fmt.Sprintf("segment %s begins with an event of %s", r.in.name, l.timeText)})
@@ -203,7 +209,9 @@ func (r *segmentResult) link(l *line, from ID) {
 	}
 	r.last, r.hash = l.id, append(r.hash[:0], l.hash...)
 	if l.gap == nil {
-		r.lastTime = l.time
+		if r.lastTime = l.time; r.firstTime < 0 {
+			r.firstTime = l.time
+		}
 	}
 }
 
@@ -227,18 +235,20 @@ func (v *verification) hole(r *segmentResult, l *line) (from ID) {
 	return from
 }
 
-// gap checks a run of aged-out events. Its two hashes are never evidence: it
-// needs a decision in the chain.
+// gap takes a run of aged-out events. Its two hashes are never evidence: see
+// checkGaps.
 func (v *verification) gap(r *segmentResult, l *line) {
 	g := *l.gap
 	r.link(l, g.first)
 	if r.tally == nil {
 		r.tally = newTally(r.in.name, g.first)
 	}
-	r.gaps = append(r.gaps, g)
+	r.gaps = append(r.gaps, gapLine{g, r.lines})
 	r.aged += g.count
-	r.find(Finding{Kind: "gap_unjustified", ID: g.first.String(), Line: r.lines,
-		Message: fmt.Sprintf("events %s to %s are gone without a decision in the chain", g.first, g.last)})
+	if g.first > g.last || g.count != int64(g.last-g.first)+1 {
+		r.find(Finding{Kind: "malformed_gap", ID: g.first.String(), Line: r.lines,
+			Message: fmt.Sprintf("the gap %s to %s does not stand for %d events", g.first, g.last, g.count)})
+	}
 }
 
 // readManifest compares a sealed segment's manifest with its lines.
@@ -264,8 +274,8 @@ func (v *verification) readManifest(r *segmentResult) error {
 		return nil
 	}
 	r.manifest = &m
-	if r.tally == nil {
-		return nil
+	if r.tally == nil || len(r.gaps) > 0 {
+		return nil // checkGaps holds what survived against the manifest
 	}
 	got := r.tally.manifest()
 	if got.digest() != m.digest() {

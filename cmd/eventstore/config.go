@@ -34,6 +34,8 @@ type Config struct {
 
 	Categories map[string]ledger.Policy // categories.<name>.{description, retention}
 
+	RetentionEvery time.Duration // retention.every: time between two retention passes
+
 	LogLevel  slog.Level // logging.level
 	LogFormat string     // logging.format: text or json
 }
@@ -42,18 +44,19 @@ type Config struct {
 func DefaultConfig() Config {
 	l := ledger.DefaultConfig()
 	return Config{
-		ServerListen:  "127.0.0.1:5101",
-		DataDir:       "./data",
-		MaxFileSize:   l.MaxFileSize,
-		MaxFileAge:    l.MaxFileAge,
-		NATSListen:    "127.0.0.1:4222",
-		Stream:        "EVENTS",
-		SubjectPrefix: "events",
-		SyncInterval:  5 * time.Second,
-		MaxBytes:      8 << 30,
-		Categories:    maps.Clone(l.Categories),
-		LogLevel:      slog.LevelInfo,
-		LogFormat:     "text",
+		ServerListen:   "127.0.0.1:5101",
+		DataDir:        "./data",
+		MaxFileSize:    l.MaxFileSize,
+		MaxFileAge:     l.MaxFileAge,
+		NATSListen:     "127.0.0.1:4222",
+		Stream:         "EVENTS",
+		SubjectPrefix:  "events",
+		SyncInterval:   5 * time.Second,
+		MaxBytes:       8 << 30,
+		Categories:     maps.Clone(l.Categories),
+		RetentionEvery: 24 * time.Hour,
+		LogLevel:       slog.LevelInfo,
+		LogFormat:      "text",
 	}
 }
 
@@ -76,6 +79,7 @@ var keys = []key{
 	{"nats.subject_prefix", func(c *Config, s string) error { return setSubject(&c.SubjectPrefix, s) }},
 	{"nats.sync_interval", func(c *Config, s string) error { return setSync(&c.SyncInterval, s) }},
 	{"nats.max_bytes", func(c *Config, s string) error { return setSize(&c.MaxBytes, s) }},
+	{"retention.every", func(c *Config, s string) error { return setSpan(&c.RetentionEvery, s) }},
 	{"logging.level", func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
 	{"logging.format", func(c *Config, s string) error { return setFormat(&c.LogFormat, s) }},
 }
@@ -149,7 +153,7 @@ func unknownVariables(environ []string) []string {
 	return unknown
 }
 
-var sectionVariable = regexp.MustCompile(`^EVENT_STORE_(SERVER|STORAGE|NATS|CATEGORIES|LOGGING)_`)
+var sectionVariable = regexp.MustCompile(`^EVENT_STORE_(SERVER|STORAGE|NATS|CATEGORIES|RETENTION|LOGGING)_`)
 
 // set takes the text of one key, as a flag gives it.
 func (c *Config) set(flag, name, text string) error {

@@ -18,6 +18,7 @@ import (
 	"home.lab/event-store/httpapi"
 	"home.lab/event-store/ingest"
 	"home.lab/event-store/ledger"
+	"home.lab/event-store/retention"
 )
 
 const (
@@ -95,7 +96,8 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	}
 	defer in.Close()
 
-	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Version: version(), Logger: log, CommitTimeout: commitTimeout})
+	keeper := retention.New(l, in, c.RetentionEvery, log)
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Version: version(), Logger: log, CommitTimeout: commitTimeout})
 	listener, err := net.Listen("tcp", c.ServerListen)
 	if err != nil {
 		return fmt.Errorf("server.listen: %w", err)
@@ -105,19 +107,21 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 		warnOpen(log, "nats.listen", c.NATSListen)
 	}
 	log.Info("listening", "http", listener.Addr().String(), "nats", natsAddress(c, in), "data_dir", c.DataDir, "version", version())
-	return runAll(ctx, listener, in, api, log)
+	return runAll(ctx, listener, l, in, keeper, api, log)
 }
 
 // runAll runs the consumer, the API's background work and the HTTP server. When ctx ends, HTTP goes first: requests
 // under way still get their commit; then the rest.
-func runAll(ctx context.Context, listener net.Listener, in *ingest.Ingest, api *httpapi.API, log *slog.Logger) error {
+func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *ingest.Ingest, keeper *retention.Keeper, api *httpapi.API, log *slog.Logger) error {
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(runCtx)
 	server := newServer(gctx, api.Handler(), log)
 	g.Go(func() error { return unlessStopped(gctx, in.Run(gctx), "consuming the stream") })
 	g.Go(func() error { return unlessStopped(gctx, api.Run(gctx), "verifying in the background") })
+	g.Go(func() error { return unlessStopped(gctx, keeper.Run(gctx), "ageing out") })
 	g.Go(func() error {
+		configured(gctx, l)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving HTTP: %w", err)
 		}
@@ -134,6 +138,14 @@ func runAll(ctx context.Context, listener net.Listener, in *ingest.Ingest, api *
 		return nil
 	})
 	return g.Wait()
+}
+
+// configured waits, for a while, until the configuration is chained: else the first events would fall under the one
+// before, and their retention with them. Without NATS the store serves reads all the same.
+func configured(ctx context.Context, l *ledger.Ledger) {
+	for end := time.Now().Add(2 * time.Second); !l.Configured() && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func newServer(base context.Context, h http.Handler, log *slog.Logger) *http.Server {
@@ -225,6 +237,16 @@ func warnOpen(log *slog.Logger, key, addr string) {
 		return
 	}
 	log.Warn("listening beyond this host without authentication", "key", key, "address", addr)
+}
+
+// passes is the keeper as the API wants it.
+type passes struct{ keeper *retention.Keeper }
+
+func (p passes) Cleanup(ctx context.Context, dryRun bool) (any, error) {
+	if dryRun {
+		return p.keeper.Preview(), nil
+	}
+	return p.keeper.Pass(ctx)
 }
 
 // stream is the ingest as the API wants it.

@@ -1,0 +1,219 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+const actionAged = "events_aged_out"
+
+// graceOfShortening is how long a shortened retention spares older events:
+// else one edit of the configuration would erase evidence at once.
+const graceOfShortening = 7 * day
+
+// maxDecided is how many segments one decision names at most, so that it fits
+// into a message.
+const maxDecided = 500
+
+// A Cell is what one sealed segment holds of one category: what ages out as a
+// whole.
+type Cell struct {
+	Segment  string    `json:"segment"`
+	FirstID  string    `json:"first_id"`
+	Category string    `json:"category"`
+	Count    int64     `json:"count"`
+	First    time.Time `json:"first_timestamp"`
+	Last     time.Time `json:"last_timestamp"`
+	Bytes    int64     `json:"bytes"` // on disk, by the cell's share of the events
+	digest   string
+}
+
+// A decision is the data of an events_aged_out event.
+type decision struct {
+	Segments  []decided `json:"segments"`
+	Signature string    `json:"signature,omitzero"`
+}
+
+// decided is what a decision says of one segment.
+type decided struct {
+	Categories []decidedCell `json:"categories"`
+	FirstID    string        `json:"first_id"`
+	Digest     string        `json:"manifest_sha256"`
+}
+
+type decidedCell struct {
+	Category string `json:"category"`
+	Count    int64  `json:"count"`
+}
+
+func parseDecision(data []byte) (decision, error) {
+	var d decision
+	if err := json.Unmarshal(data, &d, json.RejectUnknownMembers(true)); err != nil || len(d.Segments) == 0 {
+		return d, errors.New("not a decision")
+	}
+	return d, nil
+}
+
+// justified tells whether the chained policies let a cell (with the timestamps
+// of its first and last event) age out at a decision's own timestamp: its age
+// has reached the longest retention in force at any time from max(first,
+// at - 7 d) to at.
+func justified(configs []configSince, category string, first, last, at micros) bool {
+	if category == CategoryLedger {
+		return false
+	}
+	from := max(first, at-micros(graceOfShortening/time.Microsecond))
+	for i, c := range configs {
+		if i+1 < len(configs) && configs[i+1].since <= from {
+			continue // no longer in force then
+		}
+		if c.since > at {
+			break
+		}
+		p, ok := c.config.Categories[category]
+		if !ok || p.Retention == 0 || at.sub(last) < p.Retention {
+			return false
+		}
+	}
+	return true
+}
+
+// cellTimes are the timestamps of a cell's first and last event.
+func (c CategoryCell) times() (first, last micros, err error) {
+	first, err = parseMicros([]byte(c.First))
+	if err == nil {
+		last, err = parseMicros([]byte(c.Last))
+	}
+	return first, last, err
+}
+
+// check holds what a decision says of a segment against the manifest and the
+// chained policies, cell by cell.
+func (d decided) check(m Manifest, digest string, configs []configSince, at micros) error {
+	if d.Digest != digest {
+		return fmt.Errorf("segment %s: not the manifest that was sealed", d.FirstID)
+	}
+	if len(d.Categories) == 0 {
+		return fmt.Errorf("segment %s: no categories", d.FirstID)
+	}
+	for _, c := range d.Categories {
+		i := slices.IndexFunc(m.Categories, func(cell CategoryCell) bool { return cell.Category == c.Category })
+		if i < 0 || m.Categories[i].Count != c.Count {
+			return fmt.Errorf("segment %s: it does not hold %d events of %s", d.FirstID, c.Count, quoteShort(c.Category))
+		}
+		first, last, err := m.Categories[i].times()
+		if err != nil {
+			return err
+		}
+		if !justified(configs, c.Category, first, last, at) {
+			return fmt.Errorf("segment %s: the chained policies keep its events of %s", d.FirstID, c.Category)
+		}
+	}
+	return nil
+}
+
+// ageOut checks a decision against the projection and gives its effect.
+func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error) {
+	d, err := parseDecision(data)
+	if err != nil {
+		return nil, err
+	}
+	var segs []*segment
+	for _, ds := range d.Segments {
+		i := slices.IndexFunc(p.segs, func(s *segment) bool { return s.manifest.FirstID == ds.FirstID })
+		if i < 0 || p.segs[i].sealID == 0 {
+			return nil, errors.New("segment " + quoteShort(ds.FirstID) + " is not sealed in the chain")
+		}
+		if err := ds.check(*p.segs[i].manifest, p.segs[i].digest, p.configs, at); err != nil {
+			return nil, err
+		}
+		segs = append(segs, p.segs[i])
+	}
+	return func(ID) {
+		gone := maps.Clone(p.gone)
+		for i, ds := range d.Segments {
+			p.forget(gone, segs[i], ds)
+		}
+		p.gone = gone
+	}, nil
+}
+
+// forget takes a segment's decided cells out of the state. A cell that is gone
+// already stays so.
+func (p *projection) forget(gone map[ID]map[string]bool, s *segment, ds decided) {
+	cells := maps.Clone(gone[s.first])
+	if cells == nil {
+		cells = map[string]bool{}
+	}
+	for _, c := range ds.Categories {
+		if cells[c.Category] {
+			continue
+		}
+		cells[c.Category] = true
+		p.counts[c.Category] -= c.Count
+		p.events -= c.Count
+		p.aged += c.Count
+	}
+	gone[s.first] = cells
+}
+
+// Due lists the cells that a decision with the timestamp now may age out,
+// oldest first.
+func (l *Ledger) Due(now time.Time) []Cell {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, at := l.proj, max(microsOf(now), l.proj.time)
+	var due []Cell
+	for _, s := range p.segs {
+		if s.sealID == 0 || !s.sealed.Load() {
+			continue
+		}
+		events := int64(0)
+		for _, c := range s.manifest.Categories {
+			if !p.gone[s.first][c.Category] {
+				events += c.Count
+			}
+		}
+		for _, c := range s.manifest.Categories {
+			first, last, err := c.times()
+			if err != nil || p.gone[s.first][c.Category] || !justified(p.configs, c.Category, first, last, at) {
+				continue
+			}
+			due = append(due, Cell{s.name, s.manifest.FirstID, c.Category, c.Count, first.time(), last.time(),
+				s.disk.Load() * c.Count / events, s.digest})
+		}
+	}
+	return due
+}
+
+// Decide gives the signed decision to age out cells that Due listed, and how
+// many of them it covers: a decision has room for 500 segments.
+func (l *Ledger) Decide(cells []Cell) (OwnMessage, int, error) {
+	if l.keys.signer == nil {
+		return OwnMessage{}, 0, errors.New("this replica has no private key: it only follows")
+	}
+	var d decision
+	n := 0
+	for _, c := range cells {
+		if k := len(d.Segments); k == 0 || d.Segments[k-1].FirstID != c.FirstID {
+			if k == maxDecided {
+				break
+			}
+			d.Segments = append(d.Segments, decided{FirstID: c.FirstID, Digest: c.digest})
+		}
+		last := &d.Segments[len(d.Segments)-1]
+		last.Categories = append(last.Categories, decidedCell{c.Category, c.Count})
+		n++
+	}
+	statement, err := json.Marshal(d)
+	if err != nil {
+		return OwnMessage{}, 0, err
+	}
+	data, err := l.keys.sign(actionAged, canonicalize(statement))
+	return OwnMessage{actionAged, data}, n, err
+}
