@@ -48,10 +48,20 @@
 // The projection believes one only when the signature holds and it derives the
 // same itself.
 //
+// # Ageing out
+//
+// events_aged_out is a signed decision: per segment its first_id, the digest of
+// its manifest, and categories with their counts. It is believed only when the
+// chained policies let every cell (segment, category) go at the decision's own
+// timestamp. Then the .gz is rewritten, each run of aged-out events as one line:
+//
+//	{"aged_out":{"first_id":"…","last_id":"…","count":3},"previous_hash":"<of the first>","hash":"<of the last>"}
+//
 // # Goroutines
 //
 // Project chains messages onto the tail (one caller); the committer writes and
 // fsyncs what was projected while the next batch is projected, then publishes
-// a new view and tells who waits; the sealer compresses ended segments. Readers
+// a new view and tells who waits; the sealer compresses ended segments and
+// rewrites those of which something aged out. Readers
 // take the last view, which never changes, and wait for nobody.
 package ledger
