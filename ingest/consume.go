@@ -40,6 +40,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 	g.Go(func() error { return i.consume(ctx) })
 	g.Go(func() error { return i.publishOwn(ctx) })
 	g.Go(func() error { return i.publishHead(ctx) })
+	g.Go(func() error { return i.revive(ctx) })
 	err := g.Wait()
 	i.ready.Store(false)
 	return err

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -51,27 +52,33 @@ accounts {
 
 // embedded is the NATS server inside this process.
 type embedded struct {
-	srv      *server.Server
-	user     string // the store's; empty when the operator's configuration has its own users
+	srv      atomic.Pointer[server.Server]
+	broken   atomic.Bool // its store failed to write: it has to be started again
+	user     string      // the store's; empty when the operator's configuration has its own users
 	password string
 	listen   bool
+	last     string // the address that was listened on
 }
 
 // startServer starts the embedded server without its listener.
 func startServer(o Options) (*embedded, error) {
-	e := &embedded{}
+	e := &embedded{password: secret()}
+	return e, e.start(o)
+}
+
+func (e *embedded) start(o Options) error {
 	opts := &server.Options{}
 	if o.ServerConfig != "" {
 		var err error
 		if opts, err = server.ProcessConfigFile(o.ServerConfig); err != nil {
-			return nil, fmt.Errorf("reading nats-server configuration %s: %w", o.ServerConfig, err)
+			return fmt.Errorf("reading nats-server configuration %s: %w", o.ServerConfig, err)
 		}
 	}
 	if len(opts.Accounts) == 0 && len(opts.Users) == 0 && len(opts.Nkeys) == 0 &&
 		opts.Username == "" && opts.Authorization == "" && len(opts.TrustedOperators) == 0 {
-		e.user, e.password = "store", secret()
+		e.user = "store"
 		if err := addAccounts(opts, o.SubjectPrefix, e.password); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	opts.DontListen = true
@@ -89,22 +96,27 @@ func startServer(o Options) (*embedded, error) {
 		opts.ServerName = "event-store"
 	}
 	if err := setListen(opts, o.Listen); err != nil {
-		return nil, err
+		return err
+	}
+	if address := e.last; address != "" {
+		if err := setListen(opts, address); err != nil {
+			return err
+		}
 	}
 	e.listen = o.Listen != "" || opts.Port != 0
 
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("configuring the embedded NATS server: %w", err)
+		return fmt.Errorf("configuring the embedded NATS server: %w", err)
 	}
-	srv.SetLoggerV2(serverLog{o.Logger}, false, false, false)
-	e.srv = srv
+	srv.SetLoggerV2(serverLog{o.Logger, &e.broken}, false, false, false)
+	e.srv.Store(srv)
 	srv.Start()
 	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
 		e.stop()
-		return nil, errors.New("starting the embedded NATS server: JetStream did not come up (see the log)")
+		return errors.New("starting the embedded NATS server: JetStream did not come up (see the log)")
 	}
-	return e, nil
+	return nil
 }
 
 // addAccounts adds the two accounts to opts.
@@ -154,17 +166,21 @@ func (e *embedded) openListener(listen string) error {
 		probe.Close()
 	}
 	ready := make(chan struct{})
-	e.srv.AcceptLoop(ready)
+	e.srv.Load().AcceptLoop(ready)
 	<-ready
-	if e.srv.Addr() == nil {
+	if e.last = e.address(); e.last == "" {
 		return fmt.Errorf("opening the NATS listener on %s failed (see the log)", listen)
 	}
 	return nil
 }
 
 func (e *embedded) stop() {
-	e.srv.Shutdown()
-	e.srv.WaitForShutdown()
+	srv := e.srv.Load()
+	if srv == nil {
+		return
+	}
+	srv.Shutdown()
+	srv.WaitForShutdown()
 }
 
 // connect returns the store's connection and a channel that is closed when the
@@ -191,7 +207,7 @@ func connect(o Options, e *embedded, changed chan<- struct{}) (*nats.Conn, <-cha
 	url := o.URL
 	if e != nil {
 		url = "" // in process
-		opts = append(opts, nats.InProcessServer(e.srv))
+		opts = append(opts, nats.InProcessServer(e))
 	} else {
 		opts = append(opts, nats.RetryOnFailedConnect(true))
 	}
@@ -224,7 +240,10 @@ func secret() string {
 }
 
 // serverLog hands the server's log lines to slog.
-type serverLog struct{ *slog.Logger }
+type serverLog struct {
+	*slog.Logger
+	broken *atomic.Bool // set when the server says that its store fails
+}
 
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
@@ -237,6 +256,9 @@ func (l serverLog) line(level slog.Level, format string, v []any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, v...))
 	if strings.HasPrefix(text, "Plaintext passwords detected") {
 		return // random, and only in this process's memory
+	}
+	if strings.Contains(text, "failed to store a msg") || strings.Contains(text, "no space left on device") {
+		l.broken.Store(true)
 	}
 	l.Log(context.Background(), level, "nats-server", "line", text)
 }

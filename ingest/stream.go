@@ -148,10 +148,10 @@ func (i *Ingest) Close() {
 // Addr returns the embedded server's client address, "host:port"; empty when
 // there is none.
 func (i *Ingest) Addr() string {
-	if i.emb == nil || i.emb.srv.Addr() == nil {
+	if i.emb == nil {
 		return ""
 	}
-	return i.emb.srv.Addr().String()
+	return i.emb.address()
 }
 
 // Status asks the stream; when it does not answer within a second, the

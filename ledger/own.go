@@ -59,7 +59,6 @@ func (l *Ledger) Configured() bool {
 // that it read last, so that a stream is compared in its order at little cost.
 type Comparison struct {
 	l      *Ledger
-	seg    *segment
 	lines  []byte
 	starts []int
 	from   ID // the block holds from..to
