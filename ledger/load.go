@@ -177,10 +177,8 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 	}
 	if !sound {
 		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
-		p.tally.skip(raw)
-		return
 	}
-	if ln.id <= p.id {
+	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > 1<<28 {
 		p.tally.skip(raw)
 		return
 	}

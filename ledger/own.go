@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 )
 
@@ -61,7 +60,8 @@ type Comparison struct {
 	l      *Ledger
 	lines  []byte
 	starts []int
-	from   ID // the block holds from..to
+	at     int // the line that get found last
+	from   ID  // the block holds from..to
 	to     ID
 }
 
@@ -76,7 +76,7 @@ func (c *Comparison) Matches(m Message) (bool, error) {
 	if errors.Is(err, ErrAgedOut) {
 		return true, nil
 	}
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) && c.hole(ID(m.Seq)) {
 		return false, nil
 	}
 	if err != nil {
@@ -86,6 +86,49 @@ func (c *Comparison) Matches(m Message) (bool, error) {
 		return false, fmt.Errorf("%w: event %s", ErrDamaged, ID(m.Seq))
 	}
 	return c.l.same(m, stored), nil
+}
+
+// find finds the last line that begins at or before an id; -1 when none does.
+// Streams are compared in order: it is the line found last or the next one.
+func (c *Comparison) find(id ID) int {
+	found := -1
+	for i := max(c.at, 0); i < len(c.starts)-1; i++ {
+		first, err := firstID(c.lines[c.starts[i]:])
+		if err == nil && first > id {
+			break
+		}
+		if err == nil {
+			if found = i; first == id {
+				break
+			}
+		}
+	}
+	if found < 0 && c.at > 0 {
+		c.at = 0
+		return c.find(id)
+	}
+	return found
+}
+
+// hole tells whether an id without a line is one of an events_missing event,
+// and not that of a line that cannot be read.
+func (c *Comparison) hole(id ID) bool {
+	i := c.behind(id)
+	if i < 0 {
+		return false
+	}
+	next, err := parseLine(c.lines[c.starts[i] : c.starts[i+1]-1])
+	return err == nil && string(next.category) == CategoryLedger && string(next.action) == `"events_missing"`
+}
+
+// behind finds the first line of the block behind an id; -1 when there is none.
+func (c *Comparison) behind(id ID) int {
+	for i := range len(c.starts) - 1 {
+		if first, err := firstID(c.lines[c.starts[i]:]); err == nil && first > id {
+			return i
+		}
+	}
+	return -1
 }
 
 // whole tells whether a stored line is sound and the line behind it, when the
@@ -99,10 +142,7 @@ func (c *Comparison) whole(stored []byte) bool {
 	if ok, _ := ln.sound(nil); !ok {
 		return false
 	}
-	i := sort.Search(len(c.starts)-1, func(i int) bool {
-		first, err := firstID(c.lines[c.starts[i]:])
-		return err == nil && first > ln.id
-	})
+	i := c.at + 1 // the line behind the one that get found
 	if i >= len(c.starts)-1 {
 		return true
 	}
@@ -117,13 +157,11 @@ func (c *Comparison) get(id ID) ([]byte, error) {
 			return nil, err
 		}
 	}
-	i := sort.Search(len(c.starts)-1, func(i int) bool {
-		first, err := firstID(c.lines[c.starts[i]:])
-		return err == nil && first > id
-	}) - 1
+	i := c.find(id)
 	if i < 0 {
 		return nil, ErrNotFound
 	}
+	c.at = i
 	return findLine(c.lines[c.starts[i]:c.starts[i+1]], id)
 }
 
@@ -145,7 +183,7 @@ func (c *Comparison) load(id ID) error {
 	if c.lines, err = src.read(src.blocks[b], c.lines); err != nil {
 		return err
 	}
-	c.starts = lineStarts(c.lines, c.starts[:0])
+	c.starts, c.at = lineStarts(c.lines, c.starts[:0]), 0
 	c.from, c.to = src.blocks[b].first, s.last
 	if b+1 < len(src.blocks) {
 		c.to = src.blocks[b+1].first - 1
