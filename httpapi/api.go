@@ -39,6 +39,7 @@ type StreamStatus struct {
 	MaxBytes    int64    `json:"max_bytes"`
 	Drift       []string `json:"drift"`         // settings of the stream that could lose messages
 	ClockSkewMS int64    `json:"clock_skew_ms"` // stream time minus local time, in milliseconds
+	Moved       []any    `json:"moved"`         // since the start: ranges of ids that NATS acknowledged and that are others now
 }
 
 // Retention runs and previews retention passes; what they give is answered as JSON.

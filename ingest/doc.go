@@ -9,6 +9,7 @@
 //	server.go     the embedded server: accounts, permissions, listener
 //	stream.go     the stream's configuration, making it, checking it
 //	reconcile.go  comparing stream and ledger before anything is projected
+//	move.go       moving a branched stream's messages behind the ledger's last
 //	consume.go    Run: one consumer after the other, projecting
 //	queue.go      what was read and not projected yet
 //	own.go        the store's own messages and the head

@@ -17,8 +17,9 @@ var ErrHistory = errors.New("stream and ledger have different histories")
 // reconcile compares stream and ledger and makes the stream go on after the
 // ledger's last event. Nothing may be projected and nobody let in before.
 //
-// In order: whose stream is it; does it hold the same events; is it behind;
-// then the ledger's key is written into it.
+// In order: whose stream is it; does it hold the same events (others move
+// behind the ledger's last, see move.go); is it behind; then the ledger's key
+// is written into it.
 func (i *Ingest) reconcile(ctx context.Context) error {
 	i.ready.Store(false)
 	i.atEnd.Store(false)
@@ -29,38 +30,58 @@ func (i *Ingest) reconcile(ctx context.Context) error {
 	if err := i.settle(ctx); err != nil {
 		return err
 	}
+	stream, info, err := i.unbranched(ctx)
+	if err != nil {
+		return err
+	}
 	sctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	stream, info, err := i.ensure(sctx)
-	if err != nil {
+	if err := i.forward(sctx, stream, info.State); err != nil {
 		return err
 	}
-	if err := i.refuse(info); err != nil {
+	if err := i.claim(sctx, info.Config); err != nil {
 		return err
 	}
-	_, _, branch, err := i.branch(ctx, info.State)
-	if err != nil {
-		return err
-	}
-	if branch != 0 {
-		// Moving the messages from here on behind the ledger's last (copy,
-		// purge, publish again) belongs here; until then an operator decides.
-		return fmt.Errorf("%w: stream %s has another event %s than the ledger", ErrHistory, i.o.Stream, branch)
-	}
-	sctx2, cancel2 := context.WithTimeout(ctx, apiTimeout)
-	defer cancel2()
-	if err := i.forward(sctx2, stream, info.State); err != nil {
-		return err
-	}
-	if err := i.claim(sctx2, info.Config); err != nil {
-		return err
-	}
-	if info, err = i.check(sctx2); err != nil {
+	if info, err = i.check(sctx); err != nil {
 		return err
 	}
 	i.created.Store(info.Created.UnixNano())
 	i.ready.Store(true)
 	return nil
+}
+
+// unbranched returns the stream once it holds nothing but the ledger's events
+// under the ledger's ids. What else was there has moved behind them.
+func (i *Ingest) unbranched(ctx context.Context) (jetstream.Stream, *jetstream.StreamInfo, error) {
+	for range movePasses {
+		stream, info, err := i.ensure(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := i.refuse(info); err != nil {
+			return nil, nil, err
+		}
+		if found, err := i.finishMove(ctx, stream); err != nil {
+			return nil, nil, err
+		} else if found {
+			continue
+		}
+		_, _, branch, err := i.branch(ctx, info.State)
+		if err != nil {
+			return nil, nil, err
+		}
+		if branch == 0 {
+			return stream, info, nil
+		}
+		if info.Config.Metadata[keyMetadata] == "" {
+			return nil, nil, fmt.Errorf("%w: stream %s has another event %s than the ledger, and does not say that it is this ledger's",
+				ErrHistory, i.o.Stream, branch)
+		}
+		if err := i.beginMove(ctx, stream, branch); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("stream %s branches off the ledger again and again", i.o.Stream)
 }
 
 // settle waits until everything projected is committed.
@@ -119,7 +140,7 @@ func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.I
 	}
 	defer it.Stop()
 
-	told, compare, damaged := time.Now(), i.led.Compare(), false
+	told, matches, damaged := time.Now(), i.comparison(), false
 	for {
 		m, pending, err := next(ctx, it)
 		if err != nil {
@@ -128,7 +149,7 @@ func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.I
 		if m.Seq > last {
 			return 0, nil // the stream ends in a hole
 		}
-		same, err := compare.Matches(m)
+		same, err := matches(m)
 		if errors.Is(err, ledger.ErrDamaged) {
 			if !damaged { // altered where it lies: verification's to report, no other history
 				i.o.Logger.Error("stored events are damaged, run a verification", "id", ledger.ID(m.Seq).String(), "error", err)
@@ -148,6 +169,19 @@ func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.I
 			told = time.Now()
 			i.o.Logger.Info("comparing stream with ledger", "id", ledger.ID(m.Seq).String(), "last_id", ledger.ID(last).String())
 		}
+	}
+}
+
+// comparison tells, message by message in their order, whether the ledger has
+// the same event under the same id. Of an event that aged out only the time is
+// left to tell: no message is younger than an event that comes after it.
+func (i *Ingest) comparison() func(ledger.Message) (bool, error) {
+	compare, head := i.led.Compare(), i.led.Head()
+	return func(m ledger.Message) (bool, error) {
+		if m.Time.Truncate(time.Microsecond).After(head.Timestamp) {
+			return false, nil
+		}
+		return compare.Matches(m)
 	}
 }
 

@@ -37,6 +37,8 @@ type Options struct {
 	SyncInterval  time.Duration // how often the embedded server syncs to disk; 0 = with every message
 	MaxBytes      int64         // the stream's limit; default 8 GiB
 	Logger        *slog.Logger
+
+	interrupt func(point string) error // tests: an error ends a move there
 }
 
 // Ingest connects one stream with one ledger.
@@ -59,6 +61,7 @@ type Ingest struct {
 	state jetstream.StreamState // last seen
 	drift []string              // last seen
 	limit int64                 // the stream's max_bytes, last seen
+	moved []Moved               // since Open
 
 	closing sync.Once
 }
@@ -72,6 +75,7 @@ type StreamStatus struct {
 	MaxBytes    int64    `json:"max_bytes"`
 	Drift       []string `json:"drift,omitempty"` // settings that differ from what the ledger needs
 	ClockSkewMS int64    `json:"clock_skew_ms"`   // local clock minus message time, at receipt
+	Moved       []Moved  `json:"moved,omitempty"` // since the start: events with other ids than NATS acknowledged
 }
 
 // Open starts or connects NATS, makes the stream and compares it with the
@@ -169,6 +173,7 @@ func (i *Ingest) Status() StreamStatus {
 	s := StreamStatus{
 		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
 		Drift: slices.Clone(i.drift), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
+		Moved: slices.Clone(i.moved),
 	}
 	if head := uint64(i.led.Head().ID); i.state.LastSeq > head {
 		s.Lag = i.state.LastSeq - head
@@ -199,6 +204,8 @@ func (i *Ingest) wanted() jetstream.StreamConfig {
 // ensure returns the stream and its state, making it when there is none: then
 // it begins after the ledger's last event.
 func (i *Ingest) ensure(ctx context.Context) (jetstream.Stream, *jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
 	s, err := i.js.Stream(ctx, i.o.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		cfg := i.wanted()

@@ -266,7 +266,12 @@ func (s stream) Compare(ctx context.Context) (first, last, differs ledger.ID, er
 
 func (s stream) StreamStatus() httpapi.StreamStatus {
 	in := s.in.Status()
+	moved := make([]any, len(in.Moved))
+	for i, m := range in.Moved {
+		moved[i] = m
+	}
 	return httpapi.StreamStatus{
+		Moved:       moved,
 		Connected:   in.Connected,
 		Lag:         in.Lag,
 		Messages:    in.Messages,
