@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -291,5 +294,62 @@ func TestForgeriesBesideAGap(t *testing.T) {
 	if !strings.Contains(string(lines[at-1]), "aged_out") {
 		t.Error("no gap before the survivor")
 	}
+	mustValid(t, dir, VerifyOptions{})
+}
+
+func TestReadersDuringAPassSeeNoError(t *testing.T) {
+	f, dir := agedFeed(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var readers sync.WaitGroup
+	var rounds atomic.Int64
+	loop := func(read func() error) {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if err := read(); err != nil {
+					t.Error(err)
+					return
+				}
+				rounds.Add(1)
+			}
+		})
+	}
+	security := func() (n int, err error) {
+		return n, f.l.Query(context.Background(), Filter{Categories: []string{"security"}}, func([]byte) error { n++; return nil })
+	}
+	want, err := security()
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop(func() error {
+		if n, err := security(); err != nil || n != want {
+			return fmt.Errorf("a query found %d of %d: %w", n, want, err)
+		}
+		return nil
+	})
+	loop(func() error {
+		for id := ID(2); id < 400; id += 7 {
+			if _, err := f.l.Get(id); err != nil && !errors.Is(err, ErrAgedOut) {
+				return fmt.Errorf("get %s: %w", id, err)
+			}
+		}
+		return nil
+	})
+	loop(func() error {
+		r, err := f.l.Verify(context.Background(), VerifyOptions{})
+		if err != nil || r.Status != "valid" {
+			return fmt.Errorf("verify: %w %+v", err, r)
+		}
+		return nil
+	})
+	id := ageNow(t, f)
+	if err := f.l.Rewritten(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	for done := rounds.Load() + 6; rounds.Load() < done && !t.Failed(); {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	readers.Wait()
+	closeLedger(t, f.l)
 	mustValid(t, dir, VerifyOptions{})
 }
