@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// cleanup is POST /cleanup: a retention pass now, or with dry_run=true what one would age out. It runs to its end even
-// when the caller leaves.
+// cleanup is POST /cleanup: a retention pass now, or with dry_run=true what one would age out. What was decided is
+// rewritten also when the caller leaves.
 func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
 	dry, err := dryRun(r.URL.Query())
 	if err != nil {

@@ -173,6 +173,7 @@ func (l *Ledger) Recover(ctx context.Context) error {
 // them to the committer; ids that the stream lacks become one events_missing
 // event. It blocks while too much waits to be committed. One goroutine calls it.
 func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
+	defer wake(l.work) // also of what was projected before an error
 	for _, m := range msgs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -191,7 +192,6 @@ func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
 			return err
 		}
 	}
-	wake(l.work)
 	return nil
 }
 

@@ -650,3 +650,38 @@ func TestDamageIsKeptAndIsNoOtherHistory(t *testing.T) {
 		}
 	}
 }
+
+// stopsAfter is a context that ends after it was asked n times.
+type stopsAfter struct {
+	context.Context
+	n int
+}
+
+func (c *stopsAfter) Err() error {
+	if c.n--; c.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestCloseAfterACancelledProjectCommitsWhatWasProjected(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	err := l.Project(&stopsAfter{context.Background(), 2}, []Message{login(1), login(2), login(3)})
+	if !errors.Is(err, context.Canceled) || l.Projected() != 2 {
+		t.Fatalf("%v, projected %s", err, l.Projected())
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- l.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close waits for a commit that nobody makes")
+	}
+	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2 {
+		t.Errorf("%d events", r.Events)
+	}
+}
