@@ -353,3 +353,32 @@ func TestReadersDuringAPassSeeNoError(t *testing.T) {
 	closeLedger(t, f.l)
 	mustValid(t, dir, VerifyOptions{})
 }
+
+// A signed configuration that was in force once and is sent again must not
+// undo the one that came after it.
+func TestReplayedConfigurationChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	short := DefaultConfig()
+	short.Categories["security"] = Policy{Retention: time.Hour}
+	f := &feed{t: t, l: open(t, dir, short)}
+	f.logins(1)
+	f.own()
+	old := f.log[len(f.log)-1]
+	closeLedger(t, f.l)
+
+	f.l = open(t, dir, DefaultConfig())
+	f.own()
+	f.send(old.Subject, old.Data)
+	if !rejectedAt(t, f.l, ID(f.seq)) {
+		t.Errorf("the replayed configuration was believed: %v", f.l.view.Load().config)
+	}
+	current := f.log[len(f.log)-2]
+	f.send(current.Subject, current.Data)
+	if rejectedAt(t, f.l, ID(f.seq)) || len(f.l.OwnMessages()) > 0 {
+		t.Error("the repetition of the configuration in force has an effect")
+	}
+	closeLedger(t, f.l)
+	if r := mustValid(t, dir, VerifyOptions{}); len(r.Policies) != 3 {
+		t.Errorf("policies %+v", r.Policies)
+	}
+}

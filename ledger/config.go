@@ -94,8 +94,9 @@ func (c Config) equal(o Config) bool {
 		maps.EqualFunc(c.Categories, o.Categories, func(a, b Policy) bool { return a.Retention == b.Retention })
 }
 
-// statement is the canonical JSON that ledger_configured chains.
-func (c Config) statement() []byte {
+// statement is the canonical JSON that ledger_configured chains. replaces is the
+// id of the event whose configuration is in force, 0 for the defaults.
+func (c Config) statement(replaces ID) []byte {
 	b := []byte(`{"categories":{`)
 	for i, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if i > 0 {
@@ -103,12 +104,13 @@ func (c Config) statement() []byte {
 		}
 		b = fmt.Appendf(b, `"%s":{"retention":"%s"}`, name, FormatAge(c.Categories[name].Retention))
 	}
-	return fmt.Appendf(b, `},"format":%d,"max_file_age":"%s","max_file_size":%d}`,
-		FormatVersion, FormatAge(c.MaxFileAge), c.MaxFileSize)
+	return fmt.Appendf(b, `},"format":%d,"max_file_age":"%s","max_file_size":%d,"replaces":"%s"}`,
+		FormatVersion, FormatAge(c.MaxFileAge), c.MaxFileSize, replaces)
 }
 
-// parseConfig reads the data of a ledger_configured event.
-func parseConfig(data []byte) (Config, error) {
+// parseConfig reads the data of a ledger_configured event: a configuration and
+// the id of the event whose configuration it replaces, 0 for the defaults.
+func parseConfig(data []byte) (Config, ID, error) {
 	var d struct {
 		Categories map[string]struct {
 			Retention string `json:"retention"`
@@ -116,27 +118,31 @@ func parseConfig(data []byte) (Config, error) {
 		Format      int    `json:"format"`
 		MaxFileAge  string `json:"max_file_age"`
 		MaxFileSize int64  `json:"max_file_size"`
+		Replaces    string `json:"replaces"`
 		Signature   string `json:"signature"`
 	}
 	if err := json.Unmarshal(data, &d, json.RejectUnknownMembers(true)); err != nil {
-		return Config{}, errors.New("not a configuration")
+		return Config{}, 0, errors.New("not a configuration")
 	}
 	if d.Format != FormatVersion {
-		return Config{}, fmt.Errorf("format %d is not known", d.Format)
+		return Config{}, 0, fmt.Errorf("format %d is not known", d.Format)
+	}
+	replaces, err := ParseID(d.Replaces)
+	if err != nil {
+		return Config{}, 0, fmt.Errorf("replaces: %w", err)
 	}
 	c := Config{Categories: map[string]Policy{}, MaxFileSize: d.MaxFileSize}
-	var err error
 	if c.MaxFileAge, err = ParseAge(d.MaxFileAge); err != nil {
-		return Config{}, err
+		return Config{}, 0, err
 	}
 	for name, p := range d.Categories {
 		age, err := ParseAge(p.Retention)
 		if err != nil {
-			return Config{}, err
+			return Config{}, 0, err
 		}
 		c.Categories[name] = Policy{Retention: age}
 	}
-	return c, c.Validate()
+	return c, replaces, c.Validate()
 }
 
 // ParseAge reads an age: "30d", "12h", "2s", "1d12h", or "forever", which is 0.

@@ -46,7 +46,9 @@
 //	<canonical JSON of data without signature>
 //
 // The projection believes one only when the signature holds and it derives the
-// same itself.
+// same itself. A ledger_configured names the event whose configuration it
+// replaces (000000000000: the defaults), so that sending an old one again
+// changes nothing.
 //
 // # Ageing out
 //

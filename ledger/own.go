@@ -34,7 +34,7 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 		own = append(own, OwnMessage{action, data})
 	}
 	if !l.proj.config().equal(l.opts.Config) {
-		add(actionConf, l.opts.Config.statement())
+		add(actionConf, l.opts.Config.statement(l.proj.configs[len(l.proj.configs)-1].id()))
 	}
 	for _, s := range l.proj.segs {
 		if s.sealID == 0 && s.sealed.Load() {

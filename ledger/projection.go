@@ -52,6 +52,9 @@ type configSince struct {
 	config Config
 }
 
+// id is that of the event that chained the configuration, 0 for the defaults.
+func (c configSince) id() ID { return max(c.from, 1) - 1 }
+
 // A part is a run of lines of one segment.
 type part struct {
 	name  string
@@ -157,11 +160,8 @@ func (p *projection) believe(action string, payload []byte, at micros) (data []b
 		return nil, nil, errors.New("the signature is not the ledger's")
 	}
 	if action == actionConf {
-		c, err := parseConfig(data)
-		if err != nil {
-			return nil, nil, err
-		}
-		return data, func(id ID) { p.configure(id, c) }, nil
+		effect, err := p.reconfigured(data)
+		return data, effect, err
 	}
 	if action == actionAged {
 		effect, err := p.ageOut(data, at)
@@ -178,10 +178,21 @@ func (p *projection) believe(action string, payload []byte, at micros) (data []b
 	}, nil
 }
 
-func (p *projection) configure(id ID, c Config) {
-	if !c.equal(p.config()) {
-		p.configs = append(p.configs, configSince{id + 1, p.time, c})
+// reconfigured checks a configuration against the one in force and gives its
+// effect. It must name the one that it replaces: else a message that was sent
+// once could be sent again and undo what was configured since.
+func (p *projection) reconfigured(data []byte) (effect func(ID), err error) {
+	c, replaces, err := parseConfig(data)
+	if err != nil {
+		return nil, err
 	}
+	switch last := p.configs[len(p.configs)-1]; {
+	case c.equal(last.config):
+		return func(ID) {}, nil
+	case replaces != last.id():
+		return nil, fmt.Errorf("it replaces the configuration of %s, in force is that of %s", replaces, last.id())
+	}
+	return func(id ID) { p.configs = append(p.configs, configSince{id + 1, p.time, c}) }, nil
 }
 
 // sealedBy finds the ended segment that a seal is about; the seal must equal

@@ -34,13 +34,7 @@ func (v *verification) checkOwn() {
 			case actionSeal:
 				v.checkSeal(r, e, statement, sealed)
 			case actionConf:
-				c, err := parseConfig(e.data)
-				if err != nil {
-					r.find(Finding{Kind: "malformed_configuration", ID: e.id.String(), Line: e.line, Message: fmt.Sprintf("event %s: %v", e.id, err)})
-					continue
-				}
-				v.policy(c, e, &configs[len(configs)-1].config)
-				configs = append(configs, configSince{e.id + 1, e.time, c})
+				configs = v.checkConfig(r, e, configs)
 			default:
 				r.find(Finding{Kind: "unknown_own_event", ID: e.id.String(), Line: e.line, Message: fmt.Sprintf("event %s: the store has no action %s", e.id, e.action)})
 			}
@@ -60,6 +54,25 @@ func (v *verification) checkOwn() {
 	for _, c := range configs {
 		v.checkFloor(c.config)
 	}
+}
+
+// checkConfig adds a chained configuration to the policy history. A repetition
+// of the one in force has no effect.
+func (v *verification) checkConfig(r *segmentResult, e ownEvent, configs []configSince) []configSince {
+	last := configs[len(configs)-1]
+	c, replaces, err := parseConfig(e.data)
+	switch {
+	case err != nil:
+		r.find(Finding{Kind: "malformed_configuration", ID: e.id.String(), File: e.file, Line: e.line, Message: fmt.Sprintf("event %s: %v", e.id, err)})
+	case c.equal(last.config):
+	case replaces != last.id():
+		r.find(Finding{Kind: "configuration_not_allowed", ID: e.id.String(), File: e.file, Line: e.line,
+			Message: fmt.Sprintf("configuration %s replaces that of %s, in force was that of %s", e.id, replaces, last.id())})
+	default:
+		v.policy(c, e, &last.config)
+		return append(configs, configSince{e.id + 1, e.time, c})
+	}
+	return configs
 }
 
 // checkDecision holds a decision against the sealed manifests and the policies
