@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // commitAll is the committer: it takes what is there, writes it, makes it
@@ -30,15 +31,21 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if len(parts) == 0 {
 			continue
 		}
-		if err := l.commit(parts); err != nil {
+		began := time.Now()
+		done, err := l.commit(parts)
+		if err != nil {
 			l.log.Error("commit failed", "err", err)
 			l.fail(err)
 			continue
 		}
 		spare = parts[len(parts)-1].lines
 		last := l.view.Load()
+		done.Events, done.Took = v.events+v.aged-last.events-last.aged, time.Since(began)
 		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
 		l.publish(v)
+		if l.opts.Committed != nil {
+			l.opts.Committed(done)
+		}
 		if ended {
 			wake(l.sealing)
 		}
@@ -47,28 +54,31 @@ func (l *Ledger) commitAll(ctx context.Context) {
 
 // commit writes parts and makes them durable: the file's bytes, and its name
 // when it is new. A failed fsync is never repeated: Recover cuts and reloads.
-func (l *Ledger) commit(parts []part) error {
+func (l *Ledger) commit(parts []part) (done Commit, err error) {
 	for _, p := range parts {
 		created := p.name != l.synced.name || l.synced.file == nil
 		if created {
 			if err := l.create(p.name); err != nil {
-				return err
+				return done, err
 			}
 		}
 		if _, err := l.synced.file.Write(p.lines); err != nil {
-			return fmt.Errorf("writing segment %s: %w", p.name, err)
+			return done, fmt.Errorf("writing segment %s: %w", p.name, err)
 		}
 		if err := datasync(l.synced.file); err != nil {
-			return fmt.Errorf("syncing segment %s: %w", p.name, err)
+			return done, fmt.Errorf("syncing segment %s: %w", p.name, err)
 		}
+		done.Fsyncs++
 		if created {
 			if err := syncDir(l.dir); err != nil {
-				return fmt.Errorf("syncing the data folder: %w", err)
+				return done, fmt.Errorf("syncing the data folder: %w", err)
 			}
+			done.Fsyncs++
 		}
 		l.synced.size += int64(len(p.lines))
+		done.Bytes += int64(len(p.lines))
 	}
-	return nil
+	return done, nil
 }
 
 // create starts a segment's file. Until its first fsync nothing of it counts:

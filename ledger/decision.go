@@ -136,6 +136,7 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 	}
 	return func(ID) {
 		gone := maps.Clone(p.gone)
+		p.agedBy = maps.Clone(p.agedBy)
 		for i, ds := range d.Segments {
 			p.forget(gone, segs[i], ds)
 		}
@@ -158,6 +159,7 @@ func (p *projection) forget(gone map[ID]map[string]bool, s *segment, ds decided)
 		p.counts[c.Category] -= c.Count
 		p.events -= c.Count
 		p.aged += c.Count
+		p.agedBy[c.Category] += c.Count
 	}
 	gone[s.first] = cells
 }

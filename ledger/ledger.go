@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -23,6 +24,17 @@ type Options struct {
 	Config        Config       // wanted; chained by a ledger_configured event when it differs
 	SubjectPrefix string       // of publishers' subjects; default "events"
 	Logger        *slog.Logger // default slog.Default()
+
+	Committed func(Commit)        // told after each commit, by the committer; nil: nobody
+	Rejected  func(reason string) // told of each event_rejected that is chained; nil: nobody
+}
+
+// A Commit is what the committer made durable at once.
+type Commit struct {
+	Events int64
+	Bytes  int64
+	Fsyncs int           // of files and of the folder
+	Took   time.Duration // writing and fsyncs
 }
 
 // A Ledger is the chain in a folder. One goroutine projects messages onto its

@@ -26,6 +26,9 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 		return nil, err
 	}
 	p := newProjection(l.keys, l.opts.SubjectPrefix, l.log)
+	if l.opts.Rejected != nil {
+		p.told = l.opts.Rejected
+	}
 	l.synced = synced{}
 	names := slices.Sorted(maps.Keys(sets)) // by time, so in chain order
 	for i, name := range names {

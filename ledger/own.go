@@ -204,7 +204,8 @@ func (l *Ledger) same(m Message, stored []byte) bool {
 	}
 	action, own := strings.CutPrefix(m.Subject, subjectOwn)
 	if !own {
-		return l.proj.deriveEvent(m, l.proj.configAt(ln.id)).Same(stored)
+		d, _ := l.proj.deriveEvent(m, l.proj.configAt(ln.id))
+		return d.Same(stored)
 	}
 	if string(ln.category) == CategoryLedger {
 		data, err := canonical(m.Data)

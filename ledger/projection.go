@@ -18,6 +18,7 @@ type projection struct {
 	keys   keyring
 	prefix string
 	log    *slog.Logger
+	told   func(reason string) // of each rejected message
 
 	id      ID
 	hash    [64]byte
@@ -35,6 +36,7 @@ type projection struct {
 	events  int64
 	missing int64
 	aged    int64
+	agedBy  map[string]int64       // aged, by category
 	gone    map[ID]map[string]bool // decided cells, by their segment's first id; replaced, never written
 
 	parts   []part // projected, not taken by the committer yet
@@ -63,6 +65,7 @@ type part struct {
 
 func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
 	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{}, gone: map[ID]map[string]bool{},
+		agedBy: map[string]int64{}, told: func(string) {},
 		configs: []configSince{{config: DefaultConfig()}}}
 	copy(p.hash[:], GenesisHash)
 	return p
@@ -116,26 +119,44 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 		data, effect, err := p.believe(action, m.Data, at)
 		if err != nil {
 			p.log.Info("rejected", "subject", m.Subject, "reason", err.Error())
+			p.told("own_message")
 			return rejected(CategoryError, m.Subject, err.Error(), m.Data), nil
 		}
 		return Draft{category: CategoryLedger, action: []byte(`"` + action + `"`), actor: []byte(`"` + ActorStore + `"`),
 			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}, effect
 	}
-	return p.deriveEvent(m, p.config()), nil
+	d, reason := p.deriveEvent(m, p.config())
+	if reason != "" {
+		p.told(reason)
+	}
+	return d, nil
 }
 
-// deriveEvent is the event of a publisher's message under a configuration.
-func (p *projection) deriveEvent(m Message, c Config) Draft {
+// deriveEvent is the event of a publisher's message under a configuration; why
+// says in a word why it was rejected, "" when it was not.
+func (p *projection) deriveEvent(m Message, c Config) (d Draft, why string) {
 	category := p.subjectCategory(m.Subject)
 	if _, ok := c.Categories[category]; !ok {
 		reason := "the subject's category " + quoteShort(strings.ToValidUTF8(category, "\uFFFD")) + " is not configured"
-		return rejected(CategoryError, m.Subject, reason, m.Data)
+		return rejected(CategoryError, m.Subject, reason, m.Data), "category"
 	}
 	d, err := decode(m.Data, category, c.Categories)
 	if err != nil {
-		return rejected(category, m.Subject, err.Error(), m.Data)
+		return rejected(category, m.Subject, err.Error(), m.Data), kindOf(err)
 	}
-	return d
+	return d, ""
+}
+
+// kindOf is one word for why an event is invalid.
+func kindOf(err error) string {
+	var ie *InvalidError
+	switch {
+	case errors.As(err, &ie) && ie.Malformed:
+		return "malformed"
+	case errors.As(err, &ie) && ie.TooLarge:
+		return "too_large"
+	}
+	return "invalid"
 }
 
 func (p *projection) subjectCategory(subject string) string {
@@ -268,7 +289,7 @@ func (p *projection) end() {
 // their lengths.
 func (p *projection) view() *view {
 	v := &view{head: Head{ID: p.id, Hash: string(p.hash[:])}, segs: slices.Clip(p.segs), config: p.config(),
-		counts: maps.Clone(p.counts), events: p.events, missing: p.missing, aged: p.aged, gone: p.gone}
+		counts: maps.Clone(p.counts), events: p.events, missing: p.missing, aged: p.aged, agedBy: p.agedBy, gone: p.gone}
 	if p.id > 0 {
 		v.head.Timestamp = p.time.time()
 	}

@@ -282,6 +282,7 @@ type Status struct {
 	FileCount      int   // segment files
 	TotalSizeBytes int64 // of segments and manifests on disk
 	Categories     map[string]int64
+	AgedOut        map[string]int64 // by category
 }
 
 // firstLeft is the time of the first event that did not age out; zero if none.
@@ -301,7 +302,7 @@ func (s *segment) firstLeft(gone map[string]bool) (first time.Time) {
 func (l *Ledger) Status() Status {
 	v := l.view.Load()
 	s := Status{TotalEvents: v.events, AgedOutEvents: v.aged, MissingIDs: v.missing, Head: v.head,
-		Last: v.head.Timestamp, Categories: v.counts}
+		Last: v.head.Timestamp, Categories: v.counts, AgedOut: v.agedBy}
 	for _, seg := range v.all() {
 		if s.First.IsZero() {
 			s.First = seg.firstLeft(v.gone[seg.first])

@@ -31,6 +31,7 @@ type view struct {
 	events  int64
 	missing int64
 	aged    int64
+	agedBy  map[string]int64       // aged, by category
 	gone    map[ID]map[string]bool // decided to age out: categories by their segment's first id
 }
 
