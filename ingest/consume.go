@@ -215,53 +215,6 @@ func (i *Ingest) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return s.CachedInfo(), nil
 }
 
-// watch finds out whether the stream is still the one that was compared: a
-// recreated one gives time-outs or foreign messages, not an error.
-func (i *Ingest) watch(ctx context.Context, full bool) error {
-	ask := i.info
-	if full {
-		ask = func(ctx context.Context) (*jetstream.StreamInfo, error) {
-			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-			defer cancel()
-			info, err := i.check(ctx)
-			if err == nil {
-				err = i.trim(ctx, info.State)
-			}
-			return info, err
-		}
-	}
-	info, err := ask(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: stream %s is gone", errReset, i.o.Stream)
-	}
-	if err != nil {
-		return err
-	}
-	if info.Created.UnixNano() != i.created.Load() {
-		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
-	}
-	return nil
-}
-
-// trim removes from the embedded stream what the ledger has had on disk for
-// long: below the active segment's first id, in large steps. Elsewhere the
-// stream may feed replicas whose positions this store does not know.
-func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
-	keep := min(uint64(i.led.ActiveFirst()), uint64(i.led.Head().ID))
-	if i.emb == nil || st.Msgs == 0 || keep < st.FirstSeq+trimStep {
-		return nil
-	}
-	s, err := i.js.Stream(ctx, i.o.Stream)
-	if err != nil {
-		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
-	}
-	if err := s.Purge(ctx, jetstream.WithPurgeSequence(keep)); err != nil {
-		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
-	}
-	i.o.Logger.Info("stream trimmed", "stream", i.o.Stream, "first_id", ledger.ID(keep).String())
-	return nil
-}
-
 // messages opens an ordered consumer that begins at the sequence first.
 func (i *Ingest) messages(ctx context.Context, first uint64) (jetstream.MessagesContext, error) {
 	sctx, cancel := context.WithTimeout(ctx, apiTimeout)

@@ -7,10 +7,13 @@
 // acknowledgements, and begins at the ledger's last id + 1.
 //
 //	server.go     the embedded server: accounts, permissions, listener
-//	stream.go     the stream's configuration, making it, checking it
+//	stream.go     the stream's configuration, making it
 //	reconcile.go  comparing stream and ledger before anything is projected
-//	move.go       moving a branched stream's messages behind the ledger's last
+//	move.go       moving a branched stream's messages behind the ledger's last:
+//	copy.go       its copying, and
+//	again.go      its publishing
 //	consume.go    Run: one consumer after the other, projecting
+//	care.go       watching the stream: its settings, its state, trimming
 //	queue.go      what was read and not projected yet
 //	own.go        the store's own messages and the head
 //	publish.go    Append and AppendBatch

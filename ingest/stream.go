@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,18 +63,6 @@ type Ingest struct {
 	moved []Moved               // since Open
 
 	closing sync.Once
-}
-
-// StreamStatus is the stream as seen from the store.
-type StreamStatus struct {
-	Connected   bool     `json:"connected"`
-	Lag         uint64   `json:"lag"` // messages that are not committed to the ledger yet
-	Messages    uint64   `json:"messages"`
-	Bytes       uint64   `json:"bytes"`
-	MaxBytes    int64    `json:"max_bytes"`
-	Drift       []string `json:"drift,omitempty"` // settings that differ from what the ledger needs
-	ClockSkewMS int64    `json:"clock_skew_ms"`   // local clock minus message time, at receipt
-	Moved       []Moved  `json:"moved,omitempty"` // since the start: events with other ids than NATS acknowledged
 }
 
 // Open starts or connects NATS, makes the stream and compares it with the
@@ -158,29 +145,6 @@ func (i *Ingest) Addr() string {
 	return i.emb.address()
 }
 
-// Status asks the stream; when it does not answer within a second, the
-// answer is the last one seen, with connected false.
-func (i *Ingest) Status() StreamStatus {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	connected := i.nc.IsConnected() && i.ready.Load()
-	if connected {
-		_, err := i.check(ctx)
-		connected = err == nil
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	s := StreamStatus{
-		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
-		Drift: slices.Clone(i.drift), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
-		Moved: slices.Clone(i.moved),
-	}
-	if head := uint64(i.led.Head().ID); i.state.LastSeq > head {
-		s.Lag = i.state.LastSeq - head
-	}
-	return s
-}
-
 // wanted is the stream as the ledger needs it.
 func (i *Ingest) wanted() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
@@ -240,51 +204,4 @@ func (i *Ingest) claim(ctx context.Context, cfg jetstream.StreamConfig) error {
 		return fmt.Errorf("updating stream %s: %w", cfg.Name, err)
 	}
 	return nil
-}
-
-// check asks for the stream's state and keeps it for Status.
-func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
-	s, err := i.js.Stream(ctx, i.o.Stream)
-	if err != nil {
-		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
-	}
-	info := s.CachedInfo()
-	drift := i.compare(info.Config)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !slices.Equal(drift, i.drift) {
-		i.o.Logger.Warn("stream settings differ from what the ledger needs", "stream", i.o.Stream, "drift", drift)
-	}
-	i.state, i.drift, i.limit = info.State, drift, info.Config.MaxBytes
-	return info, nil
-}
-
-// compare names the settings that could lose messages before the ledger has
-// them, or let others change them.
-func (i *Ingest) compare(c jetstream.StreamConfig) []string {
-	w := i.wanted()
-	var drift []string
-	differs := func(bad bool, name string, has, want any) {
-		if bad {
-			drift = append(drift, fmt.Sprintf("%s is %v, want %v", name, has, want))
-		}
-	}
-	for _, subject := range w.Subjects {
-		differs(!slices.Contains(c.Subjects, subject), "subjects", c.Subjects, w.Subjects)
-	}
-	differs(c.Storage != w.Storage, "storage", c.Storage, w.Storage)
-	differs(c.Retention != w.Retention, "retention", c.Retention, w.Retention)
-	differs(c.Discard != w.Discard, "discard", c.Discard, w.Discard)
-	differs(c.MaxAge != 0, "max_age", c.MaxAge, "0")
-	differs(c.MaxMsgs > 0, "max_msgs", c.MaxMsgs, "none")
-	differs(c.MaxMsgsPerSubject > 0, "max_msgs_per_subject", c.MaxMsgsPerSubject, "none")
-	differs(c.MaxBytes <= 0, "max_bytes", c.MaxBytes, w.MaxBytes)
-	differs(!c.DenyDelete, "deny_delete", c.DenyDelete, true)
-	differs(!c.AllowAtomicPublish, "allow_atomic", c.AllowAtomicPublish, true)
-	differs(c.AllowRollup, "allow_rollup_hdrs", c.AllowRollup, false)
-	differs(c.AllowMsgTTL, "allow_msg_ttl", c.AllowMsgTTL, false)
-	differs(c.NoAck, "no_ack", c.NoAck, false)
-	differs(c.Sealed, "sealed", c.Sealed, false)
-	differs(c.SubjectTransform != nil, "subject_transform", "set", "none")
-	return drift
 }

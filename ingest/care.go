@@ -1,0 +1,142 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"home.lab/event-store/ledger"
+)
+
+// StreamStatus is the stream as seen from the store.
+type StreamStatus struct {
+	Connected   bool     `json:"connected"`
+	Lag         uint64   `json:"lag"` // messages that are not committed to the ledger yet
+	Messages    uint64   `json:"messages"`
+	Bytes       uint64   `json:"bytes"`
+	MaxBytes    int64    `json:"max_bytes"`
+	Drift       []string `json:"drift,omitempty"` // settings that differ from what the ledger needs
+	ClockSkewMS int64    `json:"clock_skew_ms"`   // local clock minus message time, at receipt
+	Moved       []Moved  `json:"moved,omitempty"` // since the start: events with other ids than NATS acknowledged
+}
+
+// Status asks the stream; when it does not answer within a second, the
+// answer is the last one seen, with connected false.
+func (i *Ingest) Status() StreamStatus {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	connected := i.nc.IsConnected() && i.ready.Load()
+	if connected {
+		_, err := i.check(ctx)
+		connected = err == nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := StreamStatus{
+		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
+		Drift: slices.Clone(i.drift), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
+		Moved: slices.Clone(i.moved),
+	}
+	if head := uint64(i.led.Head().ID); i.state.LastSeq > head {
+		s.Lag = i.state.LastSeq - head
+	}
+	return s
+}
+
+// watch finds out whether the stream is still the one that was compared: a
+// recreated one gives time-outs or foreign messages, not an error.
+func (i *Ingest) watch(ctx context.Context, full bool) error {
+	ask := i.info
+	if full {
+		ask = func(ctx context.Context) (*jetstream.StreamInfo, error) {
+			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+			defer cancel()
+			info, err := i.check(ctx)
+			if err == nil {
+				err = i.trim(ctx, info.State)
+			}
+			return info, err
+		}
+	}
+	info, err := ask(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: stream %s is gone", errReset, i.o.Stream)
+	}
+	if err != nil {
+		return err
+	}
+	if info.Created.UnixNano() != i.created.Load() {
+		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
+	}
+	return nil
+}
+
+// trim removes from the embedded stream what the ledger has had on disk for
+// long: below the active segment's first id, in large steps. Elsewhere the
+// stream may feed replicas whose positions this store does not know.
+func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
+	keep := min(uint64(i.led.ActiveFirst()), uint64(i.led.Head().ID))
+	if i.emb == nil || st.Msgs == 0 || keep < st.FirstSeq+trimStep {
+		return nil
+	}
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSequence(keep)); err != nil {
+		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
+	}
+	i.o.Logger.Info("stream trimmed", "stream", i.o.Stream, "first_id", ledger.ID(keep).String())
+	return nil
+}
+
+// check asks for the stream's state and keeps it for Status.
+func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
+	}
+	info := s.CachedInfo()
+	drift := i.compare(info.Config)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !slices.Equal(drift, i.drift) {
+		i.o.Logger.Warn("stream settings differ from what the ledger needs", "stream", i.o.Stream, "drift", drift)
+	}
+	i.state, i.drift, i.limit = info.State, drift, info.Config.MaxBytes
+	return info, nil
+}
+
+// compare names the settings that could lose messages before the ledger has
+// them, or let others change them.
+func (i *Ingest) compare(c jetstream.StreamConfig) []string {
+	w := i.wanted()
+	var drift []string
+	differs := func(bad bool, name string, has, want any) {
+		if bad {
+			drift = append(drift, fmt.Sprintf("%s is %v, want %v", name, has, want))
+		}
+	}
+	for _, subject := range w.Subjects {
+		differs(!slices.Contains(c.Subjects, subject), "subjects", c.Subjects, w.Subjects)
+	}
+	differs(c.Storage != w.Storage, "storage", c.Storage, w.Storage)
+	differs(c.Retention != w.Retention, "retention", c.Retention, w.Retention)
+	differs(c.Discard != w.Discard, "discard", c.Discard, w.Discard)
+	differs(c.MaxAge != 0, "max_age", c.MaxAge, "0")
+	differs(c.MaxMsgs > 0, "max_msgs", c.MaxMsgs, "none")
+	differs(c.MaxMsgsPerSubject > 0, "max_msgs_per_subject", c.MaxMsgsPerSubject, "none")
+	differs(c.MaxBytes <= 0, "max_bytes", c.MaxBytes, w.MaxBytes)
+	differs(!c.DenyDelete, "deny_delete", c.DenyDelete, true)
+	differs(!c.AllowAtomicPublish, "allow_atomic", c.AllowAtomicPublish, true)
+	differs(c.AllowRollup, "allow_rollup_hdrs", c.AllowRollup, false)
+	differs(c.AllowMsgTTL, "allow_msg_ttl", c.AllowMsgTTL, false)
+	differs(c.NoAck, "no_ack", c.NoAck, false)
+	differs(c.Sealed, "sealed", c.Sealed, false)
+	differs(c.SubjectTransform != nil, "subject_transform", "set", "none")
+	return drift
+}
