@@ -52,6 +52,7 @@ type Options struct {
 	Ledger        *ledger.Ledger
 	Stream        Stream
 	Retention     Retention     // nil: POST /cleanup is not there
+	Metrics       *Metrics      // what GET /metrics shows; nil: metrics that no commit is told to
 	Version       string        // shown by /status and /health
 	Logger        *slog.Logger  // default slog.Default()
 	CommitTimeout time.Duration // how long an append waits for its commit before it answers 202; default 10 s
@@ -62,6 +63,7 @@ type API struct {
 	ledger        *ledger.Ledger
 	stream        Stream
 	retention     Retention
+	metrics       *Metrics
 	version       string
 	log           *slog.Logger
 	commitTimeout time.Duration
@@ -76,15 +78,21 @@ func New(o Options) *API {
 	if o.CommitTimeout <= 0 {
 		o.CommitTimeout = 10 * time.Second
 	}
-	return &API{
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(o.Version)
+	}
+	a := &API{
 		ledger:        o.Ledger,
 		stream:        o.Stream,
 		retention:     o.Retention,
+		metrics:       o.Metrics,
 		version:       o.Version,
 		log:           o.Logger,
 		commitTimeout: o.CommitTimeout,
 		verifier:      newVerifier(o.Ledger, o.Stream),
 	}
+	a.metrics.registry.MustRegister(collector{a, everChained(a.ledger.Status())})
+	return a
 }
 
 // Handler gives the routes. Paths are absolute: mount it at the root.
@@ -104,6 +112,7 @@ func (a *API) Handler() http.Handler {
 	}
 	r.Get("/status", a.handle(bare(a.status)))
 	r.Get("/health", a.handle(bare(a.health)))
+	r.Get("/metrics", a.handle(bare(a.scrape)))
 	return r
 }
 
@@ -142,10 +151,18 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p.write(w)
 }
 
-// guard recovers panics, and forbids browsers to guess at content types.
+// scrape is GET /metrics.
+func (a *API) scrape(w http.ResponseWriter, r *http.Request) error {
+	a.metrics.handler().ServeHTTP(w, r)
+	return nil
+}
+
+// guard recovers panics, forbids browsers to guess at content types, and counts what was answered.
 func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rw := &response{ResponseWriter: w}
+		rw := &response{ResponseWriter: w, status: http.StatusOK}
+		began := time.Now()
+		defer func() { a.metrics.served(r, rw.status, time.Since(began)) }()
 		defer func() {
 			switch v := recover(); {
 			case v == nil:
@@ -174,14 +191,17 @@ func sameOrigin() func(http.Handler) http.Handler {
 	return c.Handler
 }
 
-// response knows whether its header has been sent.
+// response knows whether its header has been sent, and with which status.
 type response struct {
 	http.ResponseWriter
 	started bool
+	status  int
 }
 
 func (r *response) WriteHeader(code int) {
-	r.started = r.started || code >= 200
+	if !r.started && code >= 200 {
+		r.started, r.status = true, code
+	}
 	r.ResponseWriter.WriteHeader(code)
 }
 

@@ -68,6 +68,9 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 	if err != nil {
 		return unpublished(err)
 	}
+	if !duplicate {
+		defer func() { a.metrics.doors.came(a.ledger.Head().ID, id, draft) }()
+	}
 	async := respondAsync(r)
 	if async && !duplicate {
 		w.Header().Set("Preference-Applied", "respond-async")
@@ -110,6 +113,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 	if err != nil {
 		return unpublished(err)
 	}
+	defer func() { a.metrics.doors.came(a.ledger.Head().ID, last, drafts...) }()
 	answer := batchAnswer{Count: len(drafts), FirstID: first.String(), LastID: last.String()}
 	if respondAsync(r) {
 		w.Header().Set("Preference-Applied", "respond-async")

@@ -99,15 +99,23 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	return startWith(t, ledger.Options{Logger: quiet}, Options{Version: "test", Logger: quiet})
+}
+
+// startWith is start with options of the test's own.
+func startWith(t *testing.T, lo ledger.Options, o Options) *fixture {
+	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	quiet := slog.New(slog.DiscardHandler)
-	l, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, Config: ledger.DefaultConfig(), Logger: quiet})
+	lo.Dir = dir
+	l, err := ledger.Open(t.Context(), lo)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &fakeStream{ledger: l, keys: map[string]ledger.ID{}, status: StreamStatus{Connected: true, ClockSkewMS: 7}}
-	a := New(Options{Ledger: l, Stream: s, Version: "test", Logger: quiet})
+	o.Ledger, o.Stream = l, s
+	a := New(o)
 	f := &fixture{t: t, dir: dir, ledger: l, stream: s, api: a, server: httptest.NewServer(a.Handler())}
 	t.Cleanup(func() {
 		f.server.Close()

@@ -272,6 +272,9 @@ func (l *Ledger) ActiveFirst() ID {
 	return v.active.first
 }
 
+// Config is the configuration in force at the head.
+func (l *Ledger) Config() Config { return l.view.Load().config }
+
 // A Status is what the ledger knows without reading a line.
 type Status struct {
 	TotalEvents    int64 // readable

@@ -84,7 +84,9 @@ func newLogger(w io.Writer, c Config) *slog.Logger {
 // serve runs the store until ctx ends or a part of it fails. The ledger is opened first and closed last.
 func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	defer forceStop(ctx, log)()
-	l, err := ledger.Open(ctx, ledger.Options{Dir: c.DataDir, Config: c.Ledger(), Logger: log, SubjectPrefix: c.SubjectPrefix})
+	metrics := httpapi.NewMetrics(version())
+	l, err := ledger.Open(ctx, ledger.Options{Dir: c.DataDir, Config: c.Ledger(), Logger: log, SubjectPrefix: c.SubjectPrefix,
+		Committed: metrics.Committed, Rejected: metrics.Rejected})
 	if err != nil {
 		return fmt.Errorf("opening the ledger in %s: %w", c.DataDir, err)
 	}
@@ -97,7 +99,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	defer in.Close()
 
 	keeper := retention.New(l, in, c.RetentionEvery, log)
-	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Version: version(), Logger: log, CommitTimeout: commitTimeout})
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout})
 	listener, err := net.Listen("tcp", c.ServerListen)
 	if err != nil {
 		return fmt.Errorf("server.listen: %w", err)
