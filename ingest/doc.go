@@ -7,6 +7,7 @@
 // acknowledgements, and begins at the ledger's last id + 1.
 //
 //	server.go     the embedded server: accounts, permissions, listener
+//	connect.go    the store's connection: login, TLS, reconnecting
 //	stream.go     the stream's configuration, making it
 //	reconcile.go  comparing stream and ledger before anything is projected
 //	move.go       moving a branched stream's messages behind the ledger's last:
@@ -34,5 +35,5 @@
 //
 // An operator's own nats-server configuration (Options.ServerConfig) that
 // defines accounts or users must do the same, and must give the store a user:
-// the in-process connection then uses Options.Credentials.
+// the in-process connection then uses Options.Login.
 package ingest

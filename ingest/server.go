@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 )
 
 const (
@@ -181,47 +180,6 @@ func (e *embedded) stop() {
 	}
 	srv.Shutdown()
 	srv.WaitForShutdown()
-}
-
-// connect returns the store's connection and a channel that is closed when the
-// connection has ended for good. changed is told of every reconnect.
-func connect(o Options, e *embedded, changed chan<- struct{}) (*nats.Conn, <-chan struct{}, error) {
-	closed := make(chan struct{})
-	opts := []nats.Option{
-		nats.Name("event-store"),
-		nats.CustomInboxPrefix(storeInbox),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(500 * time.Millisecond),
-		nats.ReconnectBufSize(-1), // a publish that was answered "unavailable" must not happen later
-		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
-		nats.ReconnectHandler(func(*nats.Conn) { notify(changed) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				o.Logger.Warn("nats disconnected", "error", err)
-			}
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			o.Logger.Debug("nats error", "error", err)
-		}),
-	}
-	url := o.URL
-	if e != nil {
-		url = "" // in process
-		opts = append(opts, nats.InProcessServer(e))
-	} else {
-		opts = append(opts, nats.RetryOnFailedConnect(true))
-	}
-	switch {
-	case e != nil && e.user != "":
-		opts = append(opts, nats.UserInfo(e.user, e.password))
-	case o.Credentials != "":
-		opts = append(opts, nats.UserCredentials(o.Credentials))
-	}
-	nc, err := nats.Connect(url, opts...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("connecting to NATS: %w", err)
-	}
-	return nc, closed, nil
 }
 
 // notify puts a token into a channel of capacity one.

@@ -29,7 +29,7 @@ type Options struct {
 	Dir           string        // the embedded server's JetStream folder
 	Listen        string        // the embedded server's client address, "host:port"; port 0 = any; empty = no listener
 	URL           string        // NATS elsewhere; empty = embedded
-	Credentials   string        // credentials file of the store's user, for URL and for a ServerConfig with its own users
+	Login         Login         // for URL, and for a ServerConfig with its own users
 	ServerConfig  string        // nats-server configuration file for the embedded server
 	Stream        string        // default "EVENTS"
 	SubjectPrefix string        // default "events"

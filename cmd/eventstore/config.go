@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"home.lab/event-store/ingest"
 	"home.lab/event-store/ledger"
 )
 
@@ -26,11 +27,15 @@ type Config struct {
 	NATSURL       string        // nats.url: an external NATS; empty runs the embedded server
 	NATSListen    string        // nats.listen: address of the embedded server, host:port
 	ServerConfig  string        // nats.server_config: nats-server configuration file of the embedded server
-	Credentials   string        // nats.credentials: credentials file for nats.url, or for a server_config with users of its own
 	Stream        string        // nats.stream: name of the stream
 	SubjectPrefix string        // nats.subject_prefix: events arrive on <prefix>.<category>
 	SyncInterval  time.Duration // nats.sync_interval: embedded server's fsync interval; 0 is always
 	MaxBytes      int64         // nats.max_bytes: upper bound of the stream's size
+
+	// NATSLogin is the store's user, for nats.url or for a server_config with users of its own:
+	// nats.credentials (file), nats.user with nats.password, nats.token or nats.nkey (seed file); and for nats.url
+	// nats.tls_ca, nats.tls_cert and nats.tls_key (PEM files). All empty by default.
+	NATSLogin ingest.Login
 
 	Categories map[string]ledger.Policy // categories.<name>.{description, retention}
 
@@ -62,26 +67,34 @@ func DefaultConfig() Config {
 
 // A key is one setting outside categories: its dotted name and how its text is taken.
 type key struct {
-	name string
-	set  func(c *Config, text string) error
+	name   string
+	set    func(c *Config, text string) error
+	secret bool // also from the file that <variable>_FILE names
 }
 
 var keys = []key{
-	{"server.listen", func(c *Config, s string) error { return setAddress(&c.ServerListen, s) }},
-	{"storage.data_dir", func(c *Config, s string) error { return setFilled(&c.DataDir, s) }},
-	{"storage.max_file_size", func(c *Config, s string) error { return setSize(&c.MaxFileSize, s) }},
-	{"storage.max_file_age", func(c *Config, s string) error { return setSpan(&c.MaxFileAge, s) }},
-	{"nats.url", func(c *Config, s string) error { return setURL(&c.NATSURL, s) }},
-	{"nats.listen", func(c *Config, s string) error { return setAddress(&c.NATSListen, s) }},
-	{"nats.server_config", func(c *Config, s string) error { c.ServerConfig = s; return nil }},
-	{"nats.credentials", func(c *Config, s string) error { c.Credentials = s; return nil }},
-	{"nats.stream", func(c *Config, s string) error { return setName(&c.Stream, s) }},
-	{"nats.subject_prefix", func(c *Config, s string) error { return setSubject(&c.SubjectPrefix, s) }},
-	{"nats.sync_interval", func(c *Config, s string) error { return setSync(&c.SyncInterval, s) }},
-	{"nats.max_bytes", func(c *Config, s string) error { return setSize(&c.MaxBytes, s) }},
-	{"retention.every", func(c *Config, s string) error { return setSpan(&c.RetentionEvery, s) }},
-	{"logging.level", func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
-	{"logging.format", func(c *Config, s string) error { return setFormat(&c.LogFormat, s) }},
+	{name: "server.listen", set: func(c *Config, s string) error { return setAddress(&c.ServerListen, s) }},
+	{name: "storage.data_dir", set: func(c *Config, s string) error { return setFilled(&c.DataDir, s) }},
+	{name: "storage.max_file_size", set: func(c *Config, s string) error { return setSize(&c.MaxFileSize, s) }},
+	{name: "storage.max_file_age", set: func(c *Config, s string) error { return setSpan(&c.MaxFileAge, s) }},
+	{name: "nats.url", set: func(c *Config, s string) error { return setURL(&c.NATSURL, s) }, secret: true},
+	{name: "nats.listen", set: func(c *Config, s string) error { return setAddress(&c.NATSListen, s) }},
+	{name: "nats.server_config", set: func(c *Config, s string) error { c.ServerConfig = s; return nil }},
+	{name: "nats.credentials", set: func(c *Config, s string) error { c.NATSLogin.Credentials = s; return nil }},
+	{name: "nats.user", set: func(c *Config, s string) error { c.NATSLogin.User = s; return nil }},
+	{name: "nats.password", set: func(c *Config, s string) error { c.NATSLogin.Password = s; return nil }, secret: true},
+	{name: "nats.token", set: func(c *Config, s string) error { c.NATSLogin.Token = s; return nil }, secret: true},
+	{name: "nats.nkey", set: func(c *Config, s string) error { c.NATSLogin.NKey = s; return nil }},
+	{name: "nats.tls_ca", set: func(c *Config, s string) error { c.NATSLogin.CA = s; return nil }},
+	{name: "nats.tls_cert", set: func(c *Config, s string) error { c.NATSLogin.Cert = s; return nil }},
+	{name: "nats.tls_key", set: func(c *Config, s string) error { c.NATSLogin.Key = s; return nil }},
+	{name: "nats.stream", set: func(c *Config, s string) error { return setName(&c.Stream, s) }},
+	{name: "nats.subject_prefix", set: func(c *Config, s string) error { return setSubject(&c.SubjectPrefix, s) }},
+	{name: "nats.sync_interval", set: func(c *Config, s string) error { return setSync(&c.SyncInterval, s) }},
+	{name: "nats.max_bytes", set: func(c *Config, s string) error { return setSize(&c.MaxBytes, s) }},
+	{name: "retention.every", set: func(c *Config, s string) error { return setSpan(&c.RetentionEvery, s) }},
+	{name: "logging.level", set: func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
+	{name: "logging.format", set: func(c *Config, s string) error { return setFormat(&c.LogFormat, s) }},
 }
 
 // findKey returns the key of that dotted name, or nil.
@@ -117,8 +130,11 @@ func envName(name string) string {
 // applyEnvironment takes the variables of known keys; an empty value leaves the key as it is.
 func (c *Config) applyEnvironment(environ []string) error {
 	for _, k := range keys {
-		text, ok := lookup(environ, envName(k.name))
-		if !ok || text == "" {
+		text, err := k.fromEnvironment(environ)
+		if err != nil {
+			return err
+		}
+		if text == "" {
 			continue
 		}
 		if err := k.set(c, text); err != nil {
@@ -127,6 +143,27 @@ func (c *Config) applyEnvironment(environ []string) error {
 	}
 	return nil
 }
+
+// fromEnvironment is a key's text in the environment, "" when it has none. A secret may stand in a file instead, without
+// the end of its last line, so that it is not seen where processes are listed.
+func (k key) fromEnvironment(environ []string) (string, error) {
+	text, _ := lookup(environ, envName(k.name))
+	file, _ := lookup(environ, fileName(k.name))
+	if !k.secret || file == "" {
+		return text, nil
+	}
+	if text != "" {
+		return "", fmt.Errorf("%s and %s (key %s): only one of them can be set", envName(k.name), fileName(k.name), k.name)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s (key %s): %w", fileName(k.name), k.name, err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// fileName is the variable that names the file of a secret key.
+func fileName(name string) string { return envName(name) + "_FILE" }
 
 func lookup(environ []string, name string) (string, bool) {
 	for _, kv := range environ {
@@ -146,7 +183,7 @@ func unknownVariables(environ []string) []string {
 		if !sectionVariable.MatchString(name) {
 			continue
 		}
-		if !slices.ContainsFunc(keys, func(k key) bool { return envName(k.name) == name }) {
+		if !slices.ContainsFunc(keys, func(k key) bool { return envName(k.name) == name || k.secret && fileName(k.name) == name }) {
 			unknown = append(unknown, name)
 		}
 	}
@@ -168,11 +205,37 @@ func (c *Config) Validate() error {
 	if c.NATSURL != "" && c.ServerConfig != "" {
 		return fmt.Errorf("nats.url and nats.server_config: only one of them can be set: an external NATS has its own configuration")
 	}
-	if c.NATSURL == "" && c.ServerConfig == "" && c.Credentials != "" {
-		return fmt.Errorf("nats.credentials: needs nats.url or nats.server_config: the embedded server alone has no users")
+	if err := c.validateLogin(); err != nil {
+		return err
 	}
 	if err := c.Ledger().Validate(); err != nil {
 		return fmt.Errorf("storage and categories: %w", err)
+	}
+	return nil
+}
+
+// validateLogin checks that the store logs in in one way, and to a server that has users.
+func (c *Config) validateLogin() error {
+	l := c.NATSLogin
+	ways := []string{}
+	for _, w := range []struct{ key, value string }{
+		{"nats.credentials", l.Credentials}, {"nats.user", l.User}, {"nats.token", l.Token}, {"nats.nkey", l.NKey},
+	} {
+		if w.value != "" {
+			ways = append(ways, w.key)
+		}
+	}
+	switch {
+	case len(ways) > 1:
+		return fmt.Errorf("%s: only one of them can be set", strings.Join(ways, " and "))
+	case len(ways) == 1 && c.NATSURL == "" && c.ServerConfig == "":
+		return fmt.Errorf("%s: needs nats.url or nats.server_config: the embedded server alone has no users", ways[0])
+	case l.Password != "" && l.User == "":
+		return fmt.Errorf("nats.password: needs nats.user")
+	case (l.Cert == "") != (l.Key == ""):
+		return fmt.Errorf("nats.tls_cert and nats.tls_key: one needs the other")
+	case c.NATSURL == "" && (l.CA != "" || l.Cert != ""):
+		return fmt.Errorf("nats.tls_ca, nats.tls_cert and nats.tls_key: need nats.url: they are the store's side of an external NATS")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"home.lab/event-store/ingest"
 	"home.lab/event-store/ledger"
 )
 
@@ -136,15 +137,43 @@ func TestConfigRefusals(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "EVENT_STORE_STORAGE_MAX_FILE_SIZE (key storage.max_file_size)") {
 		t.Errorf("environment: %v", err)
 	}
-	for _, c := range []Config{{NATSURL: "nats://a", ServerConfig: "b"}, {Credentials: "c"}} {
+	for _, c := range []Config{
+		{NATSURL: "nats://a", ServerConfig: "b"},
+		{NATSLogin: ingest.Login{Credentials: "c"}},
+		{NATSURL: "nats://a", NATSLogin: ingest.Login{Credentials: "c", Token: "t"}},
+		{NATSURL: "nats://a", NATSLogin: ingest.Login{User: "u", NKey: "n"}},
+		{NATSURL: "nats://a", NATSLogin: ingest.Login{Password: "p"}},
+		{NATSURL: "nats://a", NATSLogin: ingest.Login{Cert: "c"}},
+		{NATSLogin: ingest.Login{CA: "c"}},
+	} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "nats.") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }
 
+// A secret may stand in a file.
+func TestConfigSecretFromFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("pa55 word \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig("", []string{"EVENT_STORE_NATS_PASSWORD_FILE=" + file})
+	if err != nil || c.NATSLogin.Password != "pa55 word " {
+		t.Errorf("password %q, %v", c.NATSLogin.Password, err)
+	}
+	for _, environ := range [][]string{
+		{"EVENT_STORE_NATS_PASSWORD_FILE=" + file, "EVENT_STORE_NATS_PASSWORD=other"},
+		{"EVENT_STORE_NATS_TOKEN_FILE=" + file + ".none"},
+	} {
+		if _, err := LoadConfig("", environ); err == nil || !strings.Contains(err.Error(), "_FILE") || strings.Contains(err.Error(), "pa55") {
+			t.Errorf("%v: %v", environ, err)
+		}
+	}
+}
+
 func TestUnknownVariables(t *testing.T) {
-	got := unknownVariables([]string{"EVENT_STORE_SERVER_LISTEN=a", "EVENT_STORE_SERVER_LISTNE=b", "EVENT_STORE_URL=c", "HOME=d"})
+	got := unknownVariables([]string{"EVENT_STORE_SERVER_LISTEN=a", "EVENT_STORE_SERVER_LISTNE=b", "EVENT_STORE_NATS_TOKEN_FILE=f", "EVENT_STORE_URL=c", "HOME=d"})
 	if !reflect.DeepEqual(got, []string{"EVENT_STORE_SERVER_LISTNE"}) {
 		t.Error(got)
 	}

@@ -211,7 +211,7 @@ func ingestOptions(c Config, log *slog.Logger) ingest.Options {
 		Dir:           filepath.Join(c.DataDir, "jetstream"),
 		Listen:        c.NATSListen,
 		URL:           c.NATSURL,
-		Credentials:   c.Credentials,
+		Login:         c.NATSLogin,
 		ServerConfig:  c.ServerConfig,
 		Stream:        c.Stream,
 		SubjectPrefix: c.SubjectPrefix,
