@@ -113,6 +113,7 @@ func (a *API) Handler() http.Handler {
 	r.Get("/status", a.handle(bare(a.status)))
 	r.Get("/health", a.handle(bare(a.health)))
 	r.Get("/metrics", a.handle(bare(a.scrape)))
+	r.Get("/openapi.yaml", a.handle(bare(a.openapi)))
 	return r
 }
 
