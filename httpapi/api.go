@@ -22,6 +22,10 @@ type Stream interface {
 	// AppendBatch publishes all drafts or none; their ids are first to last without a hole.
 	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
 
+	// Reset gives a channel that is closed when acknowledgements given until then hold no longer: the stream is another
+	// one, or lost messages that it had acknowledged.
+	Reset() <-chan struct{}
+
 	// Compare projects again what the stream still holds of the ledger, ids first to last (none when first > last);
 	// differs is the first id whose event is not the ledger's, or 0.
 	Compare(ctx context.Context) (first, last, differs ledger.ID, err error)

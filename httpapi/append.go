@@ -62,6 +62,7 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 	if err != nil {
 		return err
 	}
+	reset := a.stream.Reset() // before publishing, so that it is the reset of the stream that acknowledges
 	ctx, cancel := a.publishing(r)
 	id, duplicate, err := a.stream.Append(ctx, draft, key)
 	cancel()
@@ -76,18 +77,18 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 		w.Header().Set("Preference-Applied", "respond-async")
 		return accepted(w, id)
 	}
-	committed, err := a.committed(r, id)
+	committed, err := a.committed(r, id, reset)
 	if err != nil {
 		return err
 	}
 	if !committed {
 		return accepted(w, id)
 	}
-	line, err := a.ledger.Get(id)
-	if err != nil {
+	line, err := a.own(id, draft)
+	if err != nil && !(duplicate && line != nil) {
 		return err
 	}
-	if duplicate && !draft.Same(line) {
+	if err != nil {
 		return invalid(fieldError{Field: "Idempotency-Key", Message: "was used for another event, " + id.String()})
 	}
 	if async {
@@ -107,6 +108,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 	if err != nil {
 		return err
 	}
+	reset := a.stream.Reset()
 	ctx, cancel := a.publishing(r)
 	first, last, err := a.stream.AppendBatch(ctx, drafts)
 	cancel()
@@ -120,7 +122,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 		writeJSON(w, "application/json", http.StatusAccepted, answer)
 		return nil
 	}
-	committed, err := a.committed(r, last)
+	committed, err := a.committed(r, last, reset)
 	if err != nil {
 		return err
 	}
@@ -128,7 +130,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 		writeJSON(w, "application/json", http.StatusAccepted, answer)
 		return nil
 	}
-	line, err := a.ledger.Get(last)
+	line, err := a.own(last, drafts[len(drafts)-1])
 	if err != nil {
 		return err
 	}
@@ -156,20 +158,6 @@ func unpublished(err error) error {
 		return newProblem(http.StatusServiceUnavailable, "the stream did not answer in time; it may have the event nevertheless: %v", err)
 	}
 	return err
-}
-
-// committed waits for id's commit: false when that takes longer than the time-out, or the ledger stopped before it.
-func (a *API) committed(r *http.Request, id ledger.ID) (bool, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), a.commitTimeout)
-	defer cancel()
-	err := a.ledger.Wait(ctx, id)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ledger.ErrStopped):
-		return false, nil // it is in the stream: an error would invite a duplicate
-	}
-	return false, fmt.Errorf("waiting for the commit of %s: %w", id, err)
 }
 
 // accepted answers 202: in the stream, not committed yet.

@@ -32,6 +32,7 @@ type fakeStream struct {
 	hold   bool
 	err    error
 	status StreamStatus
+	reset  chan struct{}
 }
 
 func (s *fakeStream) Append(ctx context.Context, d ledger.Draft, key string) (ledger.ID, bool, error) {
@@ -69,6 +70,12 @@ func (s *fakeStream) publish(ds []ledger.Draft) (first, last ledger.ID, err erro
 	ms := s.held
 	s.held = nil
 	return first, ledger.ID(s.seq), s.ledger.Project(context.Background(), ms)
+}
+
+func (s *fakeStream) Reset() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reset
 }
 
 func (s *fakeStream) Compare(context.Context) (first, last, differs ledger.ID, err error) {
@@ -113,7 +120,7 @@ func startWith(t *testing.T, lo ledger.Options, o Options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fakeStream{ledger: l, keys: map[string]ledger.ID{}, status: StreamStatus{Connected: true, ClockSkewMS: 7}}
+	s := &fakeStream{ledger: l, keys: map[string]ledger.ID{}, reset: make(chan struct{}), status: StreamStatus{Connected: true, ClockSkewMS: 7}}
 	o.Ledger, o.Stream = l, s
 	a := New(o)
 	f := &fixture{t: t, dir: dir, ledger: l, stream: s, api: a, server: httptest.NewServer(a.Handler())}
@@ -305,6 +312,39 @@ func TestStoppedLedger(t *testing.T) {
 	f.do("POST", "/events", body).want(t, 202, `"id":"000000000001"`)
 	f.do("POST", "/events", body).want(t, 503, "cannot be committed", f.ledger.Err().Error())
 	f.do("GET", "/health", "").want(t, 503, `"status":"unhealthy"`, "cannot be committed")
+}
+
+// After a reset of the stream an id may become another event's.
+func TestResetFailsWaiters(t *testing.T) {
+	f := start(t)
+	f.stream.set(func() { f.stream.hold = true })
+	answers := make(chan answer, 2)
+	go func() { answers <- f.do("POST", "/events", body) }()
+	go func() { answers <- f.do("POST", "/events", "["+body+"]") }()
+	for waiting := false; !waiting; time.Sleep(time.Millisecond) {
+		f.stream.set(func() { waiting = len(f.stream.held) == 2 })
+	}
+	close(f.stream.reset)
+	for range 2 {
+		a := <-answers
+		a.want(t, 503, "reset")
+		if a.Header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	f.stream.set(func() { f.stream.hold, f.stream.reset = false, make(chan struct{}) })
+	f.do("POST", "/events", body).want(t, 201)
+}
+
+// Another event took the id: the answer must not be that one.
+func TestAnotherEventUnderTheIDIsNoAnswer(t *testing.T) {
+	f := start(t)
+	f.do("POST", "/events", body).want(t, 201)
+	f.stream.set(func() { f.stream.seq, f.stream.hold = 0, true })
+	other := strings.Replace(body, `"action":"`, `"action":"other_`, 1)
+	f.do("POST", "/events", other).want(t, 503, "000000000001")
+	f.stream.set(func() { f.stream.seq = 0 })
+	f.do("POST", "/events", "["+other+"]").want(t, 503, "000000000001")
 }
 
 func TestClientGoneKeepsItsEvent(t *testing.T) {

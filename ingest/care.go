@@ -64,12 +64,15 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	}
 	info, err := ask(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		i.endEpoch("it is gone")
+		i.created.Store(0)
 		return fmt.Errorf("%w: stream %s is gone", errReset, i.o.Stream)
 	}
 	if err != nil {
 		return err
 	}
 	if info.Created.UnixNano() != i.created.Load() {
+		i.keepEpoch(info)
 		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
 	}
 	return nil

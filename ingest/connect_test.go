@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,71 +9,19 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
 	"home.lab/event-store/ledger"
 )
-
-// external runs a NATS server of its own, with conf in nats-server's
-// configuration language, and returns its address.
-func external(t *testing.T, conf string) string {
-	t.Helper()
-	srv := runServer(t, t.TempDir(), "listen: 127.0.0.1:-1\n"+conf)
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	return srv.Addr().String()
-}
-
-func runServer(t *testing.T, store, conf string) *server.Server {
-	t.Helper()
-	opts := &server.Options{}
-	if err := opts.ProcessConfigString(fmt.Sprintf("jetstream: {store_dir: %q}\n%s", store, conf)); err != nil {
-		t.Fatal(err)
-	}
-	opts.NoSigs, opts.NoLog = true, true
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	return srv
-}
-
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *lines) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
 
 // loginCase is a server and the logins that it takes and refuses.
 type loginCase struct {
@@ -124,7 +71,7 @@ func (c loginCase) try(t *testing.T) {
 	if scheme == "" {
 		scheme = "nats"
 	}
-	address := external(t, c.conf)
+	address := newExternal(t, c.conf).address()
 	f, err := tryStart(t, t.TempDir(), Options{URL: scheme + "://" + c.urlUserinfo + address, Login: c.right, Logger: log.logger()})
 	if err != nil {
 		t.Fatal(err)
@@ -165,18 +112,15 @@ func TestLoginFilesThatAreNotThere(t *testing.T) {
 // The store's user is put right while the store runs.
 func TestLoginPutRightLater(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	srv := runServer(t, dir, `listen: 127.0.0.1:-1, authorization: {user: store, password: another}`)
-	port := srv.Addr().(*net.TCPAddr).Port
-	f, err := tryStart(t, t.TempDir(), Options{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), Login: Login{User: "store", Password: "right"}})
+	srv := newExternal(t, `authorization: {user: store, password: another}`)
+	f, err := tryStart(t, t.TempDir(), Options{URL: srv.url(), Login: Login{User: "store", Password: "right"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * time.Second) // several refusals
-	srv.Shutdown()
-	srv.WaitForShutdown()
-	srv = runServer(t, dir, fmt.Sprintf(`listen: 127.0.0.1:%d, authorization: {user: store, password: right}`, port))
-	defer func() { f.close(); srv.Shutdown(); srv.WaitForShutdown() }()
+	srv.stop()
+	srv.conf = `authorization: {user: store, password: right}`
+	srv.start()
 	f.get(f.appendSoon())
 }
 

@@ -18,6 +18,7 @@
 //	queue.go      what was read and not projected yet
 //	own.go        the store's own messages and the head
 //	publish.go    Append and AppendBatch
+//	epoch.go      how long an acknowledgement holds
 //
 // # Who may do what
 //

@@ -55,9 +55,13 @@ func (i *Ingest) PublishOwn(ctx context.Context, m ledger.OwnMessage) (ledger.ID
 	if !i.ready.Load() {
 		return 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
 	}
+	before := i.led.Projected()
 	ack, err := i.publish(ctx, &nats.Msg{Subject: ownPrefix + m.Action, Data: m.Data})
 	if err != nil {
 		return 0, err
+	}
+	if ledger.ID(ack.Sequence) <= before {
+		return 0, i.repeated(ack.Sequence)
 	}
 	return ledger.ID(ack.Sequence), nil
 }

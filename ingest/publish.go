@@ -32,9 +32,13 @@ func (i *Ingest) Append(ctx context.Context, d ledger.Draft, key string) (id led
 	if key != "" {
 		opts = append(opts, jetstream.WithMsgID(key))
 	}
+	before := i.led.Projected()
 	ack, err := i.publish(ctx, &nats.Msg{Subject: i.subject(d), Data: d.Canonical()}, opts...)
 	if err != nil {
 		return 0, false, err
+	}
+	if !ack.Duplicate && ledger.ID(ack.Sequence) <= before {
+		return 0, false, i.repeated(ack.Sequence)
 	}
 	return ledger.ID(ack.Sequence), ack.Duplicate, nil
 }
@@ -51,7 +55,7 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	batch := nuid.Next()
+	batch, before := nuid.Next(), i.led.Projected()
 	for n, d := range ds {
 		m := &nats.Msg{Subject: i.subject(d), Data: d.Canonical(), Header: nats.Header{}}
 		m.Header.Set("Nats-Batch-Id", batch)
@@ -63,7 +67,10 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 				return 0, 0, err
 			}
 			last = ledger.ID(ack.Sequence)
-			return last - ledger.ID(len(ds)) + 1, last, nil
+			if first = last - ledger.ID(len(ds)) + 1; first <= before {
+				return 0, 0, i.repeated(uint64(first))
+			}
+			return first, last, nil
 		}
 		if n > 0 {
 			if err := i.nc.PublishMsg(m); err != nil {
@@ -113,6 +120,7 @@ func (i *Ingest) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Pub
 	if ack.Stream != i.o.Stream {
 		return nil, fmt.Errorf("%w: %s is taken by stream %s", ledger.ErrUnavailable, m.Subject, ack.Stream)
 	}
+	i.acknowledged(ack.Sequence)
 	return ack, nil
 }
 

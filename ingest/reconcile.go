@@ -61,9 +61,11 @@ func (i *Ingest) unbranched(ctx context.Context) (jetstream.Stream, *jetstream.S
 		if err := i.refuse(info); err != nil {
 			return nil, nil, err
 		}
+		i.keepEpoch(info)
 		if found, err := i.finishMove(ctx, stream); err != nil {
 			return nil, nil, err
 		} else if found {
+			i.endEpoch("its messages moved")
 			continue
 		}
 		_, _, branch, err := i.branch(ctx, info.State)
@@ -77,6 +79,7 @@ func (i *Ingest) unbranched(ctx context.Context) (jetstream.Stream, *jetstream.S
 			return nil, nil, fmt.Errorf("%w: stream %s has another event %s than the ledger, and does not say that it is this ledger's",
 				ErrHistory, i.o.Stream, branch)
 		}
+		i.endEpoch("it branches off the ledger")
 		if err := i.beginMove(ctx, stream, branch); err != nil {
 			return nil, nil, err
 		}

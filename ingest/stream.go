@@ -61,6 +61,7 @@ type Ingest struct {
 	drift []string              // last seen
 	limit int64                 // the stream's max_bytes, last seen
 	moved []Moved               // since Open
+	epoch epoch
 
 	closing sync.Once
 }
@@ -71,7 +72,7 @@ type Ingest struct {
 // an error that Is ErrHistory.
 func Open(ctx context.Context, o Options, l *ledger.Ledger) (*Ingest, error) {
 	o = withDefaults(o)
-	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
+	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1), epoch: epoch{over: make(chan struct{})}}
 	if err := i.open(ctx); err != nil {
 		i.Close()
 		return nil, err

@@ -262,6 +262,8 @@ func (s stream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last
 	return s.in.AppendBatch(ctx, ds)
 }
 
+func (s stream) Reset() <-chan struct{} { return s.in.Reset() }
+
 func (s stream) Compare(ctx context.Context) (first, last, differs ledger.ID, err error) {
 	return s.in.Compare(ctx)
 }
