@@ -60,6 +60,10 @@ type Options struct {
 	Version       string        // shown by /status and /health
 	Logger        *slog.Logger  // default slog.Default()
 	CommitTimeout time.Duration // how long an append waits for its commit before it answers 202; default 10 s
+
+	Tokens      []Token            // none: everybody who reaches the API may do everything
+	OpenMetrics bool               // GET /metrics needs no token
+	Refused     func(RefusedLogin) // nil: nobody keeps count
 }
 
 // API answers HTTP requests about one ledger.
@@ -72,6 +76,9 @@ type API struct {
 	log           *slog.Logger
 	commitTimeout time.Duration
 	verifier      *verifier
+	tokens        []Token
+	openMetrics   bool
+	refused       func(RefusedLogin)
 }
 
 // New gives the API. Run should run besides, for the background verification.
@@ -94,6 +101,9 @@ func New(o Options) *API {
 		log:           o.Logger,
 		commitTimeout: o.CommitTimeout,
 		verifier:      newVerifier(o.Ledger, o.Stream),
+		tokens:        o.Tokens,
+		openMetrics:   o.OpenMetrics,
+		refused:       o.Refused,
 	}
 	a.metrics.registry.MustRegister(collector{a, everChained(a.ledger.Status())})
 	return a
@@ -106,18 +116,25 @@ func (a *API) Handler() http.Handler {
 	r.NotFound(a.handle(noRoute))
 	r.MethodNotAllowed(a.handle(wrongMethod))
 
-	r.Post("/events", a.handle(a.append))
-	r.Get("/events", a.handle(a.query))
-	r.Get("/events/{id}", a.handle(bare(a.event)))
-	r.Post("/verify", a.handle(bare(a.verify)))
-	r.Get("/verify", a.handle(bare(a.verification)))
+	read, write, admin := r.With(a.need(ScopeRead)), r.With(a.need(ScopeAppend)), r.With(a.need(ScopeAdmin))
+	write.Post("/events", a.handle(a.append))
+	read.Get("/events", a.handle(a.query))
+	read.Get("/events/{id}", a.handle(bare(a.event)))
+	read.Post("/verify", a.handle(bare(a.verify)))
+	read.Get("/verify", a.handle(bare(a.verification)))
 	if a.retention != nil {
-		r.Post("/cleanup", a.handle(a.cleanup))
+		admin.Post("/cleanup", a.handle(a.cleanup))
 	}
-	r.Get("/status", a.handle(bare(a.status)))
+	read.Get("/status", a.handle(bare(a.status)))
+	read.Get("/openapi.yaml", a.handle(bare(a.openapi)))
+	if !a.openMetrics {
+		read.Get("/metrics", a.handle(bare(a.scrape)))
+	}
+	// Without a token: for those who only watch whether the store is up.
 	r.Get("/health", a.handle(bare(a.health)))
-	r.Get("/metrics", a.handle(bare(a.scrape)))
-	r.Get("/openapi.yaml", a.handle(bare(a.openapi)))
+	if a.openMetrics {
+		r.Get("/metrics", a.handle(bare(a.scrape)))
+	}
 	return r
 }
 

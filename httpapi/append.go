@@ -62,6 +62,9 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 	if err != nil {
 		return err
 	}
+	if err := grantOf(r).permit(draft); err != nil {
+		return err
+	}
 	reset := a.stream.Reset() // before publishing, so that it is the reset of the stream that acknowledges
 	ctx, cancel := a.publishing(r)
 	id, duplicate, err := a.stream.Append(ctx, draft, key)
@@ -106,6 +109,9 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, array bool) error {
 	drafts, err := a.decodeBulk(body, array)
 	if err != nil {
+		return err
+	}
+	if err := grantOf(r).permit(drafts...); err != nil {
 		return err
 	}
 	reset := a.stream.Reset()

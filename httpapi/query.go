@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -31,7 +32,7 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
 	}
 	ndjson := wantsNDJSON(r)
-	filter, err := parseFilter(values, ndjson)
+	filter, err := parseFilter(grantOf(r), values, ndjson)
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,9 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 	line, err := a.ledger.Get(id)
 	if err != nil {
 		return err
+	}
+	if g := grantOf(r); !g.covers(categoryOf(line)) {
+		return newProblem(http.StatusForbidden, "token %s may not read this event's category", g.token)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return writeLine(w, line)
@@ -184,6 +188,13 @@ func idOf(line []byte) (ledger.ID, error) {
 	return ledger.ParseID(string(line[len(name) : len(name)+12]))
 }
 
+// categoryOf gives a stored line's category: its third member, behind two that no publisher chooses.
+func categoryOf(line []byte) string {
+	_, rest, _ := bytes.Cut(line, []byte(`","category":"`))
+	category, _, _ := bytes.Cut(rest, []byte{'"'})
+	return string(category)
+}
+
 // nextLink gives the Link header to the events that follow last.
 func nextLink(path string, values url.Values, ascending bool, last ledger.ID) string {
 	next := url.Values{}
@@ -268,8 +279,8 @@ func wantsNDJSON(r *http.Request) bool {
 	return false
 }
 
-// parseFilter reads the parameters of GET /events; its problem names every one that is wrong.
-func parseFilter(values url.Values, ndjson bool) (ledger.Filter, error) {
+// parseFilter reads the parameters of GET /events, for a token's categories; its problem names every one that is wrong.
+func parseFilter(g grant, values url.Values, ndjson bool) (ledger.Filter, error) {
 	f := ledger.Filter{Limit: defaultLimit}
 	if ndjson {
 		f.Limit = 0
@@ -288,7 +299,7 @@ func parseFilter(values url.Values, ndjson bool) (ledger.Filter, error) {
 	if len(errs) > 0 {
 		return f, invalid(errs...)
 	}
-	return f, nil
+	return f, g.narrow(&f)
 }
 
 // setParameter sets what one parameter says.

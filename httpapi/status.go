@@ -46,7 +46,7 @@ type statusAnswer struct {
 }
 
 // status is GET /status.
-func (a *API) status(w http.ResponseWriter, _ *http.Request) error {
+func (a *API) status(w http.ResponseWriter, r *http.Request) error {
 	l, v, s := a.ledger.Status(), a.verifier.state(), a.streamStatus()
 	answer := statusAnswer{
 		TotalEvents:    l.TotalEvents,
@@ -61,16 +61,13 @@ func (a *API) status(w http.ResponseWriter, _ *http.Request) error {
 		MissingIDs:     l.MissingIDs,
 		VerifiedAt:     v.LastAt,
 		VerifyError:    v.LastError,
-		Categories:     l.Categories,
+		Categories:     grantOf(r).counts(l.Categories),
 		Stream:         s,
 		ClockSkewMS:    s.ClockSkewMS,
 		Version:        a.version,
 	}
 	if v.Last != nil && v.Last.Events+v.Last.AgedOut > 0 {
 		answer.VerifiedThrough = &v.Last.Head.ID
-	}
-	if answer.Categories == nil {
-		answer.Categories = map[string]int64{}
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, "application/json", http.StatusOK, answer)
