@@ -17,7 +17,11 @@ import (
 )
 
 // A client calls a running store over HTTP.
-type client struct{ url string }
+type client struct {
+	url       string
+	tokenFile string
+	tls       clientTLS
+}
 
 // addURL gives cmd the flag --url, whose default is EVENT_STORE_URL.
 func (c *client) addURL(cmd *cobra.Command) {
@@ -26,6 +30,17 @@ func (c *client) addURL(cmd *cobra.Command) {
 		def = "http://127.0.0.1:5101"
 	}
 	cmd.Flags().StringVar(&c.url, "url", def, "the store's `URL` (environment EVENT_STORE_URL)")
+	cmd.Flags().StringVar(&c.tokenFile, "token-file", os.Getenv("EVENT_STORE_TOKEN_FILE"),
+		"`FILE` with the token, - for standard input (environment EVENT_STORE_TOKEN_FILE; the token itself: EVENT_STORE_TOKEN)")
+	c.tls.addFlags(cmd)
+}
+
+// token is the one to send; there may be none.
+func (c *client) token() (string, error) {
+	if c.tokenFile == "" {
+		return os.Getenv("EVENT_STORE_TOKEN"), nil
+	}
+	return readToken(c.tokenFile, os.Stdin)
 }
 
 // do sends one request and returns its answer, whatever its status.
@@ -41,7 +56,18 @@ func (c *client) do(ctx context.Context, method, path string, body io.Reader, he
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	return http.DefaultClient.Do(req)
+	token, err := c.token()
+	if err != nil {
+		return nil, usage(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	transport, err := c.tls.transport()
+	if err != nil {
+		return nil, usage(err)
+	}
+	return (&http.Client{Transport: transport}).Do(req)
 }
 
 // call is do for an answer that must be a success (2xx) and is read whole.

@@ -18,7 +18,11 @@ import (
 
 // Config is what serve runs with: defaults < file < environment < flags.
 type Config struct {
-	ServerListen string // server.listen: HTTP address, host:port
+	ServerListen  string // server.listen: HTTP address, host:port
+	ServerOpen    bool   // server.open: without tokens, listen beyond this host all the same
+	ServerMetrics string // server.metrics: open, or token (a token with scope read, where there are tokens)
+
+	Tokens []token // auth.tokens: who may use HTTP, and with scope append the embedded NATS server
 
 	DataDir     string        // storage.data_dir: the ledger's folder
 	MaxFileSize int64         // storage.max_file_size: bytes at which a segment is sealed
@@ -26,6 +30,7 @@ type Config struct {
 
 	NATSURL       string        // nats.url: an external NATS; empty runs the embedded server
 	NATSListen    string        // nats.listen: address of the embedded server, host:port
+	NATSUsers     []natsUser    // nats.users: publishers of the embedded server, besides auth.tokens
 	ServerConfig  string        // nats.server_config: nats-server configuration file of the embedded server
 	Stream        string        // nats.stream: name of the stream
 	SubjectPrefix string        // nats.subject_prefix: events arrive on <prefix>.<category>
@@ -50,6 +55,7 @@ func DefaultConfig() Config {
 	l := ledger.DefaultConfig()
 	return Config{
 		ServerListen:   "127.0.0.1:5101",
+		ServerMetrics:  "token",
 		DataDir:        "./data",
 		MaxFileSize:    l.MaxFileSize,
 		MaxFileAge:     l.MaxFileAge,
@@ -65,7 +71,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// A key is one setting outside categories: its dotted name and how its text is taken.
+// A key is one setting outside categories and lists: its dotted name and how its text is taken.
 type key struct {
 	name   string
 	set    func(c *Config, text string) error
@@ -74,6 +80,8 @@ type key struct {
 
 var keys = []key{
 	{name: "server.listen", set: func(c *Config, s string) error { return setAddress(&c.ServerListen, s) }},
+	{name: "server.open", set: func(c *Config, s string) error { return setBool(&c.ServerOpen, s) }},
+	{name: "server.metrics", set: func(c *Config, s string) error { return setOneOf(&c.ServerMetrics, s, "open", "token") }},
 	{name: "storage.data_dir", set: func(c *Config, s string) error { return setFilled(&c.DataDir, s) }},
 	{name: "storage.max_file_size", set: func(c *Config, s string) error { return setSize(&c.MaxFileSize, s) }},
 	{name: "storage.max_file_age", set: func(c *Config, s string) error { return setSpan(&c.MaxFileAge, s) }},
@@ -94,7 +102,7 @@ var keys = []key{
 	{name: "nats.max_bytes", set: func(c *Config, s string) error { return setSize(&c.MaxBytes, s) }},
 	{name: "retention.every", set: func(c *Config, s string) error { return setSpan(&c.RetentionEvery, s) }},
 	{name: "logging.level", set: func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
-	{name: "logging.format", set: func(c *Config, s string) error { return setFormat(&c.LogFormat, s) }},
+	{name: "logging.format", set: func(c *Config, s string) error { return setOneOf(&c.LogFormat, s, "text", "json") }},
 }
 
 // findKey returns the key of that dotted name, or nil.
@@ -190,7 +198,7 @@ func unknownVariables(environ []string) []string {
 	return unknown
 }
 
-var sectionVariable = regexp.MustCompile(`^EVENT_STORE_(SERVER|STORAGE|NATS|CATEGORIES|RETENTION|LOGGING)_`)
+var sectionVariable = regexp.MustCompile(`^EVENT_STORE_(SERVER|STORAGE|AUTH|NATS|CATEGORIES|RETENTION|LOGGING)_`)
 
 // set takes the text of one key, as a flag gives it.
 func (c *Config) set(flag, name, text string) error {
@@ -211,7 +219,7 @@ func (c *Config) Validate() error {
 	if err := c.Ledger().Validate(); err != nil {
 		return fmt.Errorf("storage and categories: %w", err)
 	}
-	return nil
+	return c.validateAccess()
 }
 
 // validateLogin checks that the store logs in in one way, and to a server that has users.
@@ -308,11 +316,19 @@ func setLevel(to *slog.Level, s string) error {
 	return nil
 }
 
-func setFormat(to *string, s string) error {
-	if s != "text" && s != "json" {
-		return fmt.Errorf("%q: one of text, json", s)
+func setOneOf(to *string, s string, words ...string) error {
+	if !slices.Contains(words, s) {
+		return fmt.Errorf("%q: one of %s", s, strings.Join(words, ", "))
 	}
 	*to = s
+	return nil
+}
+
+func setBool(to *bool, s string) error {
+	if s != "true" && s != "false" {
+		return fmt.Errorf("%q: true or false", s)
+	}
+	*to = s == "true"
 	return nil
 }
 

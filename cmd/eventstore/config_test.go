@@ -107,7 +107,7 @@ func TestConfigRefusals(t *testing.T) {
 	for _, test := range []struct{ yaml, want string }{
 		{"server:\n  listen: 127.0.0.1:1\n  listne: x\n", "store.yaml:3: server.listne: unknown key"},
 		{"\nretention:\n  every: forever\n", "store.yaml:3: retention.every"},
-		{"auth: {tokens: []}\n", "store.yaml:1: auth: unknown key"},
+		{"auth: {token: []}\n", "store.yaml:1: auth.token: unknown key"},
 		{"server:\n  listen: 5101\n", `store.yaml:2: server.listen: "5101" is no address`},
 		{"server:\n  - a\n", "store.yaml:2: server: keys expected"},
 		{"server: 1\n", "store.yaml:1: server: keys expected"},

@@ -99,14 +99,13 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	defer in.Close()
 
 	keeper := retention.New(l, in, c.RetentionEvery, log)
-	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout})
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open"})
 	listener, err := net.Listen("tcp", c.ServerListen)
 	if err != nil {
 		return fmt.Errorf("server.listen: %w", err)
 	}
-	warnOpen(log, "server.listen", listener.Addr().String())
-	if c.NATSURL == "" {
-		warnOpen(log, "nats.listen", c.NATSListen)
+	if len(c.Tokens) == 0 && !loopback(listener.Addr().String()) {
+		log.Warn("everyone who reaches the store may read and append", "key", "server.listen", "address", listener.Addr().String())
 	}
 	log.Info("listening", "http", listener.Addr().String(), "nats", natsAddress(c, in), "data_dir", c.DataDir, "version", version())
 	return runAll(ctx, listener, l, in, keeper, api, log)
@@ -227,18 +226,6 @@ func natsAddress(c Config, in *ingest.Ingest) string {
 		return in.Addr()
 	}
 	return redactURLs(c.NATSURL)
-}
-
-// warnOpen warns when others than this host can connect: there are no tokens yet.
-func warnOpen(log *slog.Logger, key, addr string) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return
-	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return
-	}
-	log.Warn("listening beyond this host without authentication", "key", key, "address", addr)
 }
 
 // passes is the keeper as the API wants it.

@@ -63,6 +63,12 @@ func (c *Config) applySection(file string, section member) error {
 	}
 	for _, m := range settings {
 		name := section.name + "." + m.name
+		if add := lists[name]; add != nil {
+			if err := c.applyList(file, name, m.value, add); err != nil {
+				return err
+			}
+			continue
+		}
 		k := findKey(name)
 		if k == nil {
 			return at(file, m.key, "%s: unknown key", name)
@@ -87,7 +93,81 @@ func knownSection(name string) bool {
 			return true
 		}
 	}
-	return false
+	return name == "auth"
+}
+
+// lists are the keys whose value is a list of mappings, and how one of them is taken.
+var lists = map[string]func(c *Config, e entry) error{
+	"auth.tokens": (*Config).addToken,
+	"nats.users":  (*Config).addUser,
+}
+
+// An entry is one mapping of a list.
+type entry struct {
+	file, name string // name: of the list
+	node       ast.Node
+	members    []member
+}
+
+func (c *Config) applyList(file, name string, node ast.Node, add func(*Config, entry) error) error {
+	if _, empty := node.(*ast.NullNode); empty {
+		return nil
+	}
+	list, ok := node.(*ast.SequenceNode)
+	if !ok {
+		return at(file, node, "%s: a list expected", name)
+	}
+	for _, n := range list.Values {
+		all, err := members(file, name, n)
+		if err != nil {
+			return err
+		}
+		if err := add(c, entry{file, name, n, all}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take gives the texts of the entry's members to set, and names the line of one that it refuses.
+func (e entry) take(set func(member string, texts []string) error) error {
+	for _, m := range e.members {
+		name := e.name + "." + m.name
+		texts, err := m.texts(e.file, name)
+		if err != nil {
+			return err
+		}
+		if err := set(m.name, texts); err != nil {
+			return at(e.file, m.key, "%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// refuse is the error about the entry as a whole.
+func (e entry) refuse(format string, args ...any) error {
+	return at(e.file, e.node, e.name+": "+format, args...)
+}
+
+// texts returns a plain value, or each of a list of them.
+func (m member) texts(file, name string) ([]string, error) {
+	list, ok := m.value.(*ast.SequenceNode)
+	if !ok {
+		text, given, err := m.text(file, name)
+		if err != nil || !given {
+			return nil, err
+		}
+		return []string{text}, nil
+	}
+	var all []string
+	for _, n := range list.Values {
+		text, _, err := member{value: n}.text(file, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, text)
+	}
+	return all, nil
 }
 
 var categoryName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// tokenPrefix lets secret scanners and readers recognise a token.
+const tokenPrefix = "est_"
+
+func tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Make tokens", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(newTokenCommand())
+	return cmd
+}
+
+func newTokenCommand() *cobra.Command {
+	var t token
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Make a token and print it once, with what store.yaml needs",
+		Long: `Make a token. It is printed to standard output and kept nowhere; what belongs into store.yaml, its SHA-256, is
+printed to standard error.`,
+		Example: `  eventstore token new --name ci --scope append --category service
+  eventstore token new --name auditor --scope read > auditor.token`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := t.checkFlags(); err != nil {
+				return usage(err)
+			}
+			secret := newSecret()
+			t.sha256 = fmt.Sprintf("%x", sha256.Sum256([]byte(secret)))
+			if _, err := fmt.Fprint(cmd.ErrOrStderr(), t.stanza()); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), secret)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&t.name, "name", "", "who uses it")
+	cmd.Flags().StringSliceVar(&t.scopes, "scope", nil, "append, read or admin; repeatable")
+	cmd.Flags().StringSliceVar(&t.categories, "category", nil, "the only category it is good for; repeatable")
+	return cmd
+}
+
+func newSecret() string {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails (crypto/rand)
+	return tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// checkFlags holds the token that flags describe to the rules of the file.
+func (t *token) checkFlags() error {
+	if err := setEntryName(&t.name, []string{t.name}); err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
+	if err := setScopes(&t.scopes, t.scopes); err != nil {
+		return fmt.Errorf("--scope: %w", err)
+	}
+	return t.check()
+}
+
+// stanza is the token's entry in store.yaml.
+func (t *token) stanza() string {
+	s := fmt.Sprintf("# In store.yaml, under auth: tokens: (the token itself is on standard output, once)\nauth:\n  tokens:\n"+
+		"    - name: %s\n      sha256: %s\n      scopes: [%s]\n", t.name, t.sha256, strings.Join(t.scopes, ", "))
+	if len(t.categories) > 0 {
+		s += fmt.Sprintf("      categories: [%s]\n", strings.Join(t.categories, ", "))
+	}
+	return s
+}
+
+// readToken reads the first line of a token file; "-" is standard input.
+func readToken(path string, stdin io.Reader) (string, error) {
+	b, err := os.ReadFile(path)
+	if path == "-" {
+		b, err = io.ReadAll(io.LimitReader(stdin, 4096))
+	}
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimSpace(line); line == "" || slices.ContainsFunc([]rune(line), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", errors.New("--token-file: one token on the first line expected")
+	}
+	return line, nil
+}

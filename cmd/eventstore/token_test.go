@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// writeFile writes a file of the test's own and gives its path.
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startWith runs a store with a configuration file.
+func startWith(t *testing.T, yaml string) *node {
+	t.Helper()
+	n := &node{dir: filepath.Join(t.TempDir(), "data"), http: freeAddress(t), nats: freeAddress(t), log: filepath.Join(t.TempDir(), "log"),
+		args: []string{"--config", writeFile(t, "store.yaml", yaml)}}
+	n.start(t)
+	n.endWith(t)
+	return n
+}
+
+// A new token and its stanza, put where they say, let its bearer do what it is for and nothing else.
+func TestNewTokenOpensTheDoor(t *testing.T) {
+	t.Parallel()
+	secret, stanza, code := eventstore(t, "", "token", "new", "--name", "ci", "--scope", "append", "--category", "service")
+	if code != 0 || strings.Count(secret, "\n") != 1 || strings.Contains(stanza, strings.TrimSpace(secret)) {
+		t.Fatalf("%d: %q %q", code, secret, stanza)
+	}
+	if other := must(t, "", "token", "new", "--name", "ci", "--scope", "append"); other == secret {
+		t.Fatal("two tokens are the same")
+	}
+	file := writeFile(t, "ci.token", secret)
+	n := startWith(t, stanza)
+	event := func(category string) []string {
+		return []string{"append", "--url", n.url(), "--category", category, "--action", "a", "--actor", "b"}
+	}
+	must(t, "", append(event("service"), "--token-file", file)...)
+	must(t, secret, append(event("service"), "--token-file", "-")...)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{event("service"), "401"},
+		{append(event("service"), "--token-file", writeFile(t, "bad", "est_wrong\n")), "401"},
+		{append(event("user"), "--token-file", file), "may not append to category user"},
+		{[]string{"query", "--url", n.url(), "--token-file", file}, "lacks the scope read"},
+		{[]string{"cleanup", "--url", n.url(), "--token-file", file}, "lacks the scope admin"},
+	} {
+		if _, errs, code := eventstore(t, "", c.args...); code != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%q: %d %s, want %s", c.args, code, errs, c.want)
+		}
+	}
+	if _, errs, code := eventstore(t, "", append(event("service"), "--token-file", file+".missing")...); code != 2 || !strings.Contains(errs, "--token-file") {
+		t.Errorf("a missing token file: %d %s", code, errs)
+	}
+	n.stop(t)
+	if out := must(t, "", "verify", "--data", n.dir, "--json"); !strings.Contains(out, `"events":2`) {
+		t.Error(out)
+	}
+}
+
+func TestTokenNewRefuses(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"--name", "a b", "--scope", "read"}, {"--name", "a"}, {"--name", "a", "--scope", "write"},
+		{"--name", "a", "--scope", "admin", "--category", "ai"}, {"--name", "a", "--scope", "read", "more"}} {
+		if out, errs, code := eventstore(t, "", append([]string{"token", "new"}, args...)...); code != 2 || out != "" {
+			t.Errorf("%q: %d %q %q", args, code, out, errs)
+		}
+	}
+}
