@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -27,16 +29,16 @@ type keyring struct {
 	public   string
 	verifier note.Verifier
 	signer   note.Signer // nil without ledger.key
+	unkept   string      // the text of a private key that is not in the folder yet
 }
 
-// openKeys reads the key of a folder, and makes one in a folder without any.
+// openKeys reads the key of a folder. For a folder without any it makes one,
+// which is written by keep: a folder that turns out to follow another ledger's
+// stream gets that ledger's ledger.pub, and no key of its own.
 func openKeys(dir string) (keyring, error) {
 	public, err := os.ReadFile(filepath.Join(dir, pubFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeKeys(dir); err != nil {
-			return keyring{}, fmt.Errorf("making %s: %w", keyFile, err)
-		}
-		public, err = os.ReadFile(filepath.Join(dir, pubFile))
+		return makeKeys(dir)
 	}
 	if err != nil {
 		return keyring{}, err
@@ -61,20 +63,55 @@ func openKeys(dir string) (keyring, error) {
 	return k, nil
 }
 
-// makeKeys writes the private key first: a crash in between leaves a key whose
-// public half is made from it again by nobody, so both are made anew, and no
-// ledger has used them.
-func makeKeys(dir string) error {
-	var random [6]byte
-	rand.Read(random[:])
-	private, public, err := note.GenerateKey(rand.Reader, "event-store-"+hex.EncodeToString(random[:]))
+// makeKeys makes the public key from the private one where only ledger.pub is
+// missing, and else both.
+func makeKeys(dir string) (k keyring, err error) {
+	private, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		var random [6]byte
+		rand.Read(random[:])
+		k.unkept, k.public, err = note.GenerateKey(rand.Reader, "event-store-"+hex.EncodeToString(random[:]))
+	} else if err == nil {
+		k.unkept = strings.TrimSpace(string(private))
+		k.public, err = publicKey(k.unkept)
+	}
 	if err != nil {
-		return err
+		return keyring{}, fmt.Errorf("making %s: %w", pubFile, err)
 	}
-	if err := writeFile(dir, keyFile, []byte(private+"\n")); err != nil {
-		return err
+	if k.signer, err = note.NewSigner(k.unkept); err == nil {
+		k.verifier, err = note.NewVerifier(k.public)
 	}
-	return writeFile(dir, pubFile, []byte(public+"\n"))
+	return k, err
+}
+
+// publicKey is the verifier key of a signer key
+// (PRIVATE+KEY+<name>+<hash>+<base64 of the algorithm's byte and the seed>).
+func publicKey(private string) (string, error) {
+	parts := strings.SplitN(private, "+", 5)
+	if len(parts) != 5 {
+		return "", fmt.Errorf("reading %s: malformed key", keyFile)
+	}
+	seed, err := base64.StdEncoding.DecodeString(parts[4])
+	if err != nil || len(seed) != 1+ed25519.SeedSize {
+		return "", fmt.Errorf("reading %s: malformed key", keyFile)
+	}
+	return note.NewEd25519VerifierKey(parts[2], ed25519.NewKeyFromSeed(seed[1:]).Public().(ed25519.PublicKey))
+}
+
+// keep writes a key that was made at this start. The private key comes first:
+// the public one can be made from it again.
+func (k *keyring) keep(dir string) error {
+	if k.unkept == "" {
+		return nil
+	}
+	if err := writeFile(dir, keyFile, []byte(k.unkept+"\n")); err != nil {
+		return fmt.Errorf("making %s: %w", keyFile, err)
+	}
+	if err := writeFile(dir, pubFile, []byte(k.public+"\n")); err != nil {
+		return fmt.Errorf("making %s: %w", pubFile, err)
+	}
+	k.unkept = ""
+	return nil
 }
 
 // sign gives the data of an own message: the statement (a canonical JSON

@@ -59,6 +59,8 @@ type Ledger struct {
 	failed chan struct{}        // closed when a write or fsync failed
 	err    error
 
+	offered *ID // on mu: the configuration in force when the wanted one was first offered
+
 	swept atomic.Uint64 // the files are as decided up to this id
 	freed atomic.Int64  // bytes that ageing out gave back
 	whole sync.RWMutex  // read-held by a verification: what it reads is as decided in its view
@@ -185,6 +187,9 @@ func (l *Ledger) Recover(ctx context.Context) error {
 // them to the committer; ids that the stream lacks become one events_missing
 // event. It blocks while too much waits to be committed. One goroutine calls it.
 func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
+	if err := l.KeepKey(); err != nil {
+		return err
+	}
 	defer wake(l.work) // also of what was projected before an error
 	for _, m := range msgs {
 		if err := ctx.Err(); err != nil {
@@ -275,6 +280,22 @@ func (l *Ledger) fail(err error) {
 // PublicKey is the ledger's verifier key in the text form of
 // golang.org/x/mod/sumdb/note.
 func (l *Ledger) PublicKey() string { return l.keys.public }
+
+// KeepKey writes the key into the folder, where it was made at this start. It
+// is to be called before anything outside of the folder relies on the key;
+// Project does it too.
+func (l *Ledger) KeepKey() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys.keep(l.dir)
+}
+
+// NewKey tells whether the key was made at this start and is not kept yet.
+func (l *Ledger) NewKey() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys.unkept != ""
+}
 
 // Decode validates a publisher's event that names its category, under the
 // configuration in force. Errors are *InvalidError.

@@ -470,7 +470,12 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		"an unknown head":    {"head_missing", func() {}, VerifyOptions{Heads: []Head{{ID: 1 << 40, Hash: GenesisHash}}}},
 		"another head":       {"head_mismatch", func() {}, VerifyOptions{Heads: []Head{{ID: 7, Hash: GenesisHash}}}},
 		"a floor":            {"policy_below_required", func() {}, VerifyOptions{Require: map[string]time.Duration{"security": 366 * day}}},
-		"another public key": {"bad_signature", func() { os.Remove(filepath.Join(dir, pubFile)); os.Remove(filepath.Join(dir, keyFile)); openKeys(dir) }, VerifyOptions{}},
+		"another public key": {"bad_signature", func() {
+			os.Remove(filepath.Join(dir, pubFile))
+			os.Remove(filepath.Join(dir, keyFile))
+			k, _ := openKeys(dir)
+			k.keep(dir)
+		}, VerifyOptions{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			saved := map[string][]byte{}

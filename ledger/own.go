@@ -15,9 +15,9 @@ type OwnMessage struct {
 }
 
 // OwnMessages are those that the chain lacks: the configuration, where the one
-// in force is not the wanted one, and the seals of sealed segments. They are
-// published when the projection is at the stream's end. A replica without the
-// private key has none.
+// in force at start-up is not the wanted one, and the seals of sealed segments.
+// They are asked for and published when the projection is at the stream's end.
+// A replica without the private key has none.
 func (l *Ledger) OwnMessages() []OwnMessage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,8 +33,8 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 		}
 		own = append(own, OwnMessage{action, data})
 	}
-	if !l.proj.config().equal(l.opts.Config) {
-		add(actionConf, l.opts.Config.statement(l.proj.configs[len(l.proj.configs)-1].id()))
+	if replaces, due := l.configurationDue(); due {
+		add(actionConf, l.opts.Config.statement(replaces))
 	}
 	for _, s := range l.proj.segs {
 		if s.sealID == 0 && s.sealed.Load() {
@@ -44,14 +44,29 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 	return own
 }
 
+// configurationDue tells whether the wanted configuration is to be chained, and
+// which one it replaces. That is asked until the first configuration that is
+// chained after start-up, whosever it is: stores with different wishes on one
+// stream would else replace each other's for ever.
+func (l *Ledger) configurationDue() (replaces ID, due bool) {
+	last := l.proj.configs[len(l.proj.configs)-1]
+	if l.offered == nil {
+		id := last.id()
+		l.offered = &id
+	}
+	return last.id(), *l.offered == last.id() && !last.config.equal(l.opts.Config)
+}
+
 // Configured tells whether the configuration in force is the wanted one and
-// committed. A replica without the private key takes what is chained.
+// committed, or will not become it: a replica without the private key takes
+// what is chained, and so does a store whose wish came too late.
 func (l *Ledger) Configured() bool {
 	l.mu.Lock()
-	wanted := l.keys.signer == nil || l.proj.config().equal(l.opts.Config)
+	last := l.proj.configs[len(l.proj.configs)-1]
+	done := l.keys.signer == nil || last.config.equal(l.opts.Config) || l.offered != nil && *l.offered != last.id()
 	id := l.proj.id
 	l.mu.Unlock()
-	return wanted && l.Head().ID >= id
+	return done && l.Head().ID >= id
 }
 
 // A Comparison compares messages with the ledger's events. It keeps the block
