@@ -12,10 +12,33 @@ import (
 	"home.lab/event-store/ledger"
 )
 
+// admit opens the embedded server's listener. What publishers send comes behind
+// the configuration, where that is to be chained: it is in the stream already,
+// or, behind a backlog, publishOwn publishes it and calls again.
+func (i *Ingest) admit(ctx context.Context) error {
+	if i.emb == nil {
+		return nil
+	}
+	if !i.led.Configured() {
+		if i.backlog() > 0 {
+			return nil
+		}
+		i.publishDue(ctx)
+	}
+	return i.emb.openListener(i.o.Listen)
+}
+
+// backlog is how many messages the stream had behind the projection when it was
+// seen last.
+func (i *Ingest) backlog() uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.state.LastSeq - min(i.state.LastSeq, uint64(i.led.Projected()))
+}
+
 // publishOwn publishes the ledger's own messages while the consumer is at the
-// stream's end. They carry no Nats-Msg-Id: a publisher could use it first.
+// stream's end.
 func (i *Ingest) publishOwn(ctx context.Context) error {
-	sent := map[[sha256.Size]byte]time.Time{}
 	tick := time.NewTicker(ownEvery)
 	defer tick.Stop()
 	for {
@@ -25,27 +48,38 @@ func (i *Ingest) publishOwn(ctx context.Context) error {
 		case <-tick.C:
 		case <-i.nudge:
 		}
-		for k, at := range sent {
-			if time.Since(at) > ownRepeat {
-				delete(sent, k)
-			}
-		}
 		if !i.atEnd.Load() || !i.ready.Load() {
 			continue
 		}
-		for _, m := range i.led.OwnMessages() {
-			k := sha256.Sum256(append([]byte(m.Action+"\n"), m.Data...))
-			if _, ok := sent[k]; ok {
-				continue
+		i.publishDue(ctx)
+		if i.emb != nil && !i.emb.admitted.Load() {
+			if err := i.emb.openListener(i.o.Listen); err != nil {
+				return err
 			}
-			if _, err := i.publish(ctx, &nats.Msg{Subject: ownPrefix + m.Action, Data: m.Data}); err != nil {
-				if ctx.Err() == nil {
-					i.o.Logger.Warn("own message not published, trying again", "action", m.Action, "error", err)
-				}
-				break
-			}
-			sent[k] = time.Now()
 		}
+	}
+}
+
+// publishDue publishes what is due and was not published a moment ago. The
+// messages carry no Nats-Msg-Id: a publisher could use it first.
+func (i *Ingest) publishDue(ctx context.Context) {
+	for k, at := range i.sent {
+		if time.Since(at) > ownRepeat {
+			delete(i.sent, k)
+		}
+	}
+	for _, m := range i.led.OwnMessages() {
+		k := sha256.Sum256(append([]byte(m.Action+"\n"), m.Data...))
+		if _, ok := i.sent[k]; ok {
+			continue
+		}
+		if _, err := i.publish(ctx, &nats.Msg{Subject: ownPrefix + m.Action, Data: m.Data}); err != nil {
+			if ctx.Err() == nil {
+				i.o.Logger.Warn("own message not published, trying again", "action", m.Action, "error", err)
+			}
+			return
+		}
+		i.sent[k] = time.Now()
 	}
 }
 

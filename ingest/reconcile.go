@@ -98,9 +98,17 @@ func (i *Ingest) settle(ctx context.Context) error {
 // refuse is the error for a stream that cannot be this ledger's.
 func (i *Ingest) refuse(info *jetstream.StreamInfo) error {
 	key, own := info.Config.Metadata[keyMetadata], i.led.PublicKey()
+	if key != "" && key != own && i.led.NewKey() {
+		return fmt.Errorf("%w: stream %s belongs to the ledger with the key %s, and this folder has no key: to follow that ledger "+
+			"write the key into ledger.pub here; or use that ledger's data folder, or another stream", ErrHistory, i.o.Stream, key)
+	}
 	if key != "" && key != own {
 		return fmt.Errorf("%w: stream %s belongs to the ledger with the key %s, this one has %s: use that ledger's data folder or another stream",
 			ErrHistory, i.o.Stream, key, own)
+	}
+	if prefix := info.Config.Metadata[prefixMetadata]; prefix != "" && prefix != i.o.SubjectPrefix {
+		return fmt.Errorf("%w: the publishers of stream %s use %s.<category>, this store expects %s.<category>: nats.subject_prefix must stay %s",
+			ErrHistory, i.o.Stream, prefix, i.o.SubjectPrefix, prefix)
 	}
 	if i.led.Head().ID == 0 && info.State.FirstSeq > 1 {
 		return fmt.Errorf("%w: the ledger is empty, but stream %s begins at %s: start from a copy of the data folder, or with another stream",

@@ -56,7 +56,8 @@ type embedded struct {
 	user     string      // the store's; empty when the operator's configuration has its own users
 	password string
 	listen   bool
-	last     string // the address that was listened on
+	last     string      // the address that was listened on
+	admitted atomic.Bool // publishers were let in
 }
 
 // startServer starts the embedded server without its listener.
@@ -154,7 +155,8 @@ func setListen(opts *server.Options, listen string) error {
 
 // openListener lets publishers in. A port in use is an error.
 func (e *embedded) openListener(listen string) error {
-	if !e.listen {
+	srv := e.srv.Load()
+	if !e.listen || srv == nil { // nil: it is being started again
 		return nil
 	}
 	if listen != "" { // the server itself calls a failure to listen fatal
@@ -165,11 +167,12 @@ func (e *embedded) openListener(listen string) error {
 		probe.Close()
 	}
 	ready := make(chan struct{})
-	e.srv.Load().AcceptLoop(ready)
+	srv.AcceptLoop(ready)
 	<-ready
 	if e.last = e.address(); e.last == "" {
 		return fmt.Errorf("opening the NATS listener on %s failed (see the log)", listen)
 	}
+	e.admitted.Store(true)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 const (
 	keyMetadata     = "eventstore_public_key"
+	prefixMetadata  = "eventstore_subject_prefix"
 	defaultMaxBytes = 8 << 30
 	maxMsgSize      = 1 << 20
 	duplicateWindow = 10 * time.Minute
@@ -54,7 +56,8 @@ type Ingest struct {
 	atEnd   atomic.Bool  // the consumer has seen the stream's last message
 	skew    atomic.Int64 // nanoseconds, of the last message that came live
 	nudge   chan struct{}
-	created atomic.Int64 // the stream's creation, Unix nanoseconds
+	sent    map[[sha256.Size]byte]time.Time // own messages; owned by Open, then by publishOwn
+	created atomic.Int64                    // the stream's creation, Unix nanoseconds
 
 	mu    sync.Mutex
 	state jetstream.StreamState // last seen
@@ -72,7 +75,8 @@ type Ingest struct {
 // an error that Is ErrHistory.
 func Open(ctx context.Context, o Options, l *ledger.Ledger) (*Ingest, error) {
 	o = withDefaults(o)
-	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1), epoch: epoch{over: make(chan struct{})}}
+	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1), sent: map[[sha256.Size]byte]time.Time{},
+		epoch: epoch{over: make(chan struct{})}}
 	if err := i.open(ctx); err != nil {
 		i.Close()
 		return nil, err
@@ -116,10 +120,7 @@ func (i *Ingest) open(ctx context.Context) (err error) {
 		i.o.Logger.Warn("stream not available, trying again", "error", err)
 		return nil
 	}
-	if i.emb != nil {
-		return i.emb.openListener(i.o.Listen)
-	}
-	return nil
+	return i.admit(ctx)
 }
 
 // Close ends the connection and the embedded server; no goroutine stays.
@@ -162,7 +163,7 @@ func (i *Ingest) wanted() jetstream.StreamConfig {
 		DenyDelete:         true,
 		AllowAtomicPublish: true,
 		Duplicates:         duplicateWindow,
-		Metadata:           map[string]string{keyMetadata: i.led.PublicKey()},
+		Metadata:           map[string]string{keyMetadata: i.led.PublicKey(), prefixMetadata: i.o.SubjectPrefix},
 	}
 }
 
@@ -173,6 +174,9 @@ func (i *Ingest) ensure(ctx context.Context) (jetstream.Stream, *jetstream.Strea
 	defer cancel()
 	s, err := i.js.Stream(ctx, i.o.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err := i.led.KeepKey(); err != nil {
+			return nil, nil, err
+		}
 		cfg := i.wanted()
 		cfg.FirstSeq = uint64(i.led.Head().ID) + 1
 		s, err = i.js.CreateStream(ctx, cfg)
@@ -186,18 +190,21 @@ func (i *Ingest) ensure(ctx context.Context) (jetstream.Stream, *jetstream.Strea
 	return s, s.CachedInfo(), nil
 }
 
-// claim writes the ledger's public key into the stream's metadata and, for the
-// embedded server, the configured limit.
+// claim writes into the stream's metadata whose it is, and which subjects are
+// its publishers' (they shape the projection), and, for the embedded server,
+// the configured limit.
 func (i *Ingest) claim(ctx context.Context, cfg jetstream.StreamConfig) error {
 	resize := i.emb != nil && cfg.MaxBytes != i.o.MaxBytes
-	if cfg.Metadata[keyMetadata] != "" && !resize {
+	if cfg.Metadata[keyMetadata] != "" && cfg.Metadata[prefixMetadata] != "" && !resize {
 		return nil
 	}
-	cfg.Metadata = maps.Clone(cfg.Metadata)
-	if cfg.Metadata == nil {
-		cfg.Metadata = map[string]string{}
+	if err := i.led.KeepKey(); err != nil {
+		return err
 	}
-	cfg.Metadata[keyMetadata] = i.led.PublicKey()
+	metadata := i.wanted().Metadata
+	maps.Copy(metadata, cfg.Metadata)
+	maps.DeleteFunc(metadata, func(_, v string) bool { return v == "" })
+	cfg.Metadata = metadata
 	if resize {
 		cfg.MaxBytes = i.o.MaxBytes
 	}
