@@ -126,6 +126,9 @@ func (l *Ledger) start(ctx context.Context) error {
 	l.mu.Unlock()
 	l.state.Lock()
 	l.view.Store(v)
+	if l.notice != nil {
+		close(l.notice) // of before a recovery: who waits for the next commit looks again
+	}
 	l.notice, l.failed, l.err = make(chan struct{}), make(chan struct{}), proj.unsound
 	if proj.unsound != nil {
 		close(l.failed)

@@ -569,6 +569,7 @@ func TestFailedWriteStopsAndRecovers(t *testing.T) {
 	project(t, l, login(1))
 	for seq := uint64(2); seq < 5; seq++ {
 		l.synced.file.Close() // the next write fails
+		notice := l.Notice()
 		if err := l.Project(context.Background(), []Message{login(seq)}); err != nil {
 			t.Fatal(err)
 		}
@@ -583,6 +584,11 @@ func TestFailedWriteStopsAndRecovers(t *testing.T) {
 		}
 		if err := l.Recover(context.Background()); err != nil {
 			t.Fatal(err)
+		}
+		select {
+		case <-notice:
+		default:
+			t.Fatal("who waits for the next commit was forgotten")
 		}
 		if got := l.Projected(); got != ID(seq-1) {
 			t.Fatalf("recovered to %s, want %d", got, seq-1)
