@@ -76,6 +76,7 @@ type API struct {
 	log           *slog.Logger
 	commitTimeout time.Duration
 	verifier      *verifier
+	followers     followers
 	tokens        []Token
 	openMetrics   bool
 	refused       func(RefusedLogin)
@@ -119,6 +120,7 @@ func (a *API) Handler() http.Handler {
 	read, write, admin := r.With(a.need(ScopeRead)), r.With(a.need(ScopeAppend)), r.With(a.need(ScopeAdmin))
 	write.Post("/events", a.handle(a.append))
 	read.Get("/events", a.handle(a.query))
+	read.Get("/events/stream", a.handle(a.follow))
 	read.Get("/events/{id}", a.handle(bare(a.event)))
 	read.Post("/verify", a.handle(bare(a.verify)))
 	read.Get("/verify", a.handle(bare(a.verification)))

@@ -13,8 +13,13 @@
 // An answer that invites to send the event again is given only where nothing is known to be in the stream, or where the
 // ledger has stopped.
 //
+// # Following
+//
+// A follower (GET /events/stream) reads the ledger from its own position whenever something was committed. Nothing is kept
+// for it and nobody sends to it: a client that is slow, or gone, or resumes an hour later, is the same case.
+//
 // # Reading order
 //
 // api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go, query.go,
-// verify.go and status.go, one for each group of calls.
+// follower.go, verify.go and status.go, one for each group of calls.
 package httpapi

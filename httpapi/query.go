@@ -234,15 +234,22 @@ func (s *sender) line(line []byte) error {
 func (s *sender) raw(line []byte) error {
 	if now := time.Now(); now.Sub(s.flushed) > flushEvery {
 		s.flushed = now
-		if err := s.Flush(); err != nil {
-			return err
-		}
-		if err := s.control.Flush(); err != nil {
+		if err := s.push(); err != nil {
 			return err
 		}
 	}
 	_, err := s.Write(line)
 	return err
+}
+
+// push sends what waits here and in the server.
+func (s *sender) push() error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	s.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	defer s.control.SetWriteDeadline(time.Time{})
+	return s.control.Flush()
 }
 
 // end sends what is left; what the server still holds is sent when the handler returns, under a deadline too.

@@ -118,6 +118,7 @@ func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *in
 	defer stop()
 	g, gctx := errgroup.WithContext(runCtx)
 	server := newServer(gctx, api.Handler(), log)
+	server.RegisterOnShutdown(api.EndStreams)
 	g.Go(func() error { return unlessStopped(gctx, in.Run(gctx), "consuming the stream") })
 	g.Go(func() error { return unlessStopped(gctx, api.Run(gctx), "verifying in the background") })
 	g.Go(func() error { return unlessStopped(gctx, keeper.Run(gctx), "ageing out") })
