@@ -36,6 +36,11 @@
 // without category_map, for which category_map_sha256 stands, because
 // compressors differ. The digest is chained by a segment_sealed event.
 //
+// A gzip member's header has an extra field (RFC 1952, section 2.3.1.1) "ES":
+// the length and the CRC-32C of the compressed bytes, 4 bytes each, little-endian.
+// All the rest of the header is constant. So every flipped bit is found, also
+// one that would inflate to the same lines. The category map is one such member.
+//
 // # Own events
 //
 // segment_sealed and ledger_configured come from the store itself, through the

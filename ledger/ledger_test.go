@@ -415,31 +415,13 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s byte %d: %v", filepath.Base(name), i, err)
 			}
-			if r.Status == "valid" && !gzipIgnores(whole, damaged) {
+			if r.Status == "valid" {
 				t.Errorf("%s byte %d of %d: a flipped bit was not found", filepath.Base(name), i, len(whole))
 			}
 		}
 		os.WriteFile(name, whole, 0o600)
 	}
 	mustValid(t, dir, VerifyOptions{Heads: []Head{head}})
-}
-
-// gzipIgnores tells whether both inflate to the same bytes: a header's time,
-// flags or system byte, say, is no part of the content.
-func gzipIgnores(a, b []byte) bool {
-	inflate := func(z []byte) []byte {
-		r, err := gzip.NewReader(bytes.NewReader(z))
-		if err != nil {
-			return nil
-		}
-		raw, err := io.ReadAll(r)
-		if err != nil {
-			return nil
-		}
-		return raw
-	}
-	x := inflate(a)
-	return x != nil && bytes.Equal(x, inflate(b))
 }
 
 func TestVerifyNamesWhatIsWrong(t *testing.T) {

@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // load reads the folder into a projection: the sealed segments by their
@@ -282,11 +280,7 @@ func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error 
 	defer file.Close()
 	var r io.Reader = file
 	if zip {
-		z, err := gzip.NewReader(bufio.NewReaderSize(file, 256<<10))
-		if err != nil {
-			return err
-		}
-		r = z
+		r = newMemberReader(file)
 	}
 	return readLines(r, f)
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -19,9 +18,6 @@ import (
 // noCategory stands in a category map for an id that has no event.
 const noCategory = 255
 
-// mapHeader starts the gzip form of a category map: no time, no flags.
-const mapHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-
 // A Manifest says what was sealed. It is kept for ever; its digest is chained.
 type Manifest struct {
 	Segment      string         `json:"segment"`
@@ -32,7 +28,7 @@ type Manifest struct {
 	SHA256       string         `json:"sha256"` // of the uncompressed content
 	Bytes        int64          `json:"bytes"`
 	Categories   []CategoryCell `json:"categories"`
-	Map          string         `json:"category_map"` // base64(gzip(one byte per id)); not hashed
+	Map          string         `json:"category_map"` // base64(gzip member of one byte per id); not hashed
 	MapSHA256    string         `json:"category_map_sha256"`
 	Format       int            `json:"format"`
 }
@@ -80,14 +76,7 @@ func (m Manifest) rawMap() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
-	if !bytes.HasPrefix(z, []byte(mapHeader)) {
-		return nil, fmt.Errorf("category map: not as the store writes it")
-	}
-	r, err := gzip.NewReader(bytes.NewReader(z))
-	if err != nil {
-		return nil, fmt.Errorf("category map: %w", err)
-	}
-	raw, err := io.ReadAll(io.LimitReader(r, 1<<31))
+	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z)), 1<<31))
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
@@ -189,11 +178,11 @@ func (t *tally) manifest() Manifest {
 	}
 	sum := sha256.Sum256(ids)
 	m.MapSHA256 = hex.EncodeToString(sum[:])
-	var z bytes.Buffer
-	w := gzip.NewWriter(&z)
-	w.Write(ids)
-	w.Close()
-	m.Map = base64.StdEncoding.EncodeToString(z.Bytes())
+	packed, err := new(memberWriter).pack(ids)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: compressing a category map: %v", err)) // in memory: never fails
+	}
+	m.Map = base64.StdEncoding.EncodeToString(packed)
 	return m
 }
 

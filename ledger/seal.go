@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // sealAll is the sealer: it compresses ended segments, oldest first, and takes
@@ -108,14 +106,13 @@ func compress(plain, zipped string) ([]block, error) {
 type zipper struct {
 	out    io.Writer
 	lines  bytes.Buffer
-	member bytes.Buffer
-	z      *gzip.Writer
+	member memberWriter
 	off    int64
 	blocks []block
 }
 
 func newZipper(out io.Writer) *zipper {
-	return &zipper{out: out, z: gzip.NewWriter(nil)}
+	return &zipper{out: out}
 }
 
 // add takes a line with its newline.
@@ -136,18 +133,14 @@ func (z *zipper) flush() error {
 	if err != nil {
 		return err
 	}
-	z.member.Reset()
-	z.z.Reset(&z.member)
-	if _, err := z.z.Write(z.lines.Bytes()); err != nil {
+	packed, err := z.member.pack(z.lines.Bytes())
+	if err != nil {
 		return err
 	}
-	if err := z.z.Close(); err != nil {
-		return err
-	}
-	n := int64(z.member.Len())
+	n := int64(len(packed))
 	z.blocks = append(z.blocks, block{first, z.off, n, int64(z.lines.Len())})
 	z.off += n
 	z.lines.Reset()
-	_, err = z.out.Write(z.member.Bytes())
+	_, err = z.out.Write(packed)
 	return err
 }

@@ -163,24 +163,22 @@ func scanMembers(path string) ([]block, error) {
 		return nil, err
 	}
 	var blocks []block
-	r := bytes.NewReader(content)
-	var z gzip.Reader
 	var raw bytes.Buffer
-	for r.Len() > 0 {
-		off := int64(len(content) - r.Len())
-		if err := z.Reset(r); err != nil {
-			return nil, err
+	for off := 0; off < len(content); {
+		n, err := memberLen(content[off:])
+		if err != nil || n > len(content)-off {
+			return nil, fmt.Errorf("byte %d: %w", off, errMember)
 		}
-		z.Multistream(false)
 		raw.Reset()
-		if _, err := raw.ReadFrom(&z); err != nil {
+		if _, err := raw.ReadFrom(newMemberReader(bytes.NewReader(content[off : off+n]))); err != nil {
 			return nil, err
 		}
 		first, err := firstID(raw.Bytes())
 		if err != nil {
 			return nil, err
 		}
-		blocks = append(blocks, block{first, off, int64(len(content)-r.Len()) - off, int64(raw.Len())})
+		blocks = append(blocks, block{first, int64(off), int64(n), int64(raw.Len())})
+		off += n
 	}
 	return blocks, nil
 }

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // A segmentResult is what one segment's own lines show.
@@ -99,11 +96,7 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 func (v *verification) readLines(r *segmentResult, in *countingReader, zip bool) error {
 	var lines io.Reader = in
 	if zip {
-		z, err := gzip.NewReader(bufio.NewReaderSize(in, 256<<10))
-		if err != nil {
-			return r.damaged(in, err)
-		}
-		lines = z
+		lines = newMemberReader(in)
 	}
 	return r.damaged(in, readLines(lines, func(raw []byte, _ int64) error { v.line(r, raw); return nil }))
 }
@@ -113,8 +106,16 @@ func (r *segmentResult) damaged(in *countingReader, err error) error {
 		return in.err
 	}
 	r.hash = nil
-	r.find(Finding{Kind: "damaged_file", Line: r.lines + 1, Message: fmt.Sprintf("%s is damaged behind line %d: %v", r.file, r.lines, err)})
+	r.find(Finding{Kind: "damaged_file", ID: r.expected(), Line: r.lines + 1, Message: fmt.Sprintf("%s is damaged behind line %d: %v", r.file, r.lines, err)})
 	return nil
+}
+
+// expected is the id that the next line should have; "" when nothing tells.
+func (r *segmentResult) expected() string {
+	if r.last == 0 {
+		return ""
+	}
+	return (r.last + 1).String()
 }
 
 // tail looks at what stands behind the last newline: a torn line is what a
@@ -142,11 +143,7 @@ func (v *verification) line(r *segmentResult, raw []byte) {
 	r.lines++
 	l, err := parseLine(raw)
 	if err != nil {
-		place := ""
-		if r.last > 0 {
-			place = (r.last + 1).String()
-		}
-		r.find(Finding{Kind: "damaged_line", ID: place, Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, err)})
+		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, err)})
 		r.hash, r.last = nil, r.last+1
 		return
 	}

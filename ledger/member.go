@@ -1,0 +1,156 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// A member is a gzip member (RFC 1952) as the store writes it. Its header has
+// no time, no name, and one extra field with the length and the CRC-32C of the
+// compressed bytes. Why: gzip's own checksum is of the content, and a flipped
+// bit in a header, in the padding or in the distance of a match can leave the
+// content as it was. With the second checksum every flipped bit is found, and
+// before anything is inflated.
+const (
+	memberMagic  = "\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x0c\x00ES\x08\x00"
+	memberHeader = len(memberMagic) + 8 // then length and CRC-32C, little-endian
+	memberEnd    = 8                    // CRC-32 and length of the content
+	maxMember    = 16 << 20             // bytes of one, compressed
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errMember = errors.New("not a gzip member as the store writes it")
+
+// A memberWriter makes members.
+type memberWriter struct {
+	out bytes.Buffer
+	z   *gzip.Writer
+}
+
+// pack gives content as one member, valid until the next call.
+func (w *memberWriter) pack(content []byte) ([]byte, error) {
+	if w.z == nil {
+		w.z = gzip.NewWriter(nil)
+	}
+	w.out.Reset()
+	w.z.Reset(&w.out)
+	w.z.ModTime = time.Unix(0, 0) // 0 in the header: no time
+	w.z.Extra = []byte(memberMagic[12:] + "\x00\x00\x00\x00\x00\x00\x00\x00")
+	if _, err := w.z.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.z.Close(); err != nil {
+		return nil, err
+	}
+	b := w.out.Bytes()
+	packed := b[memberHeader : len(b)-memberEnd]
+	binary.LittleEndian.PutUint32(b[len(memberMagic):], uint32(len(packed)))
+	binary.LittleEndian.PutUint32(b[len(memberMagic)+4:], crc32.Checksum(packed, castagnoli))
+	return b, nil
+}
+
+// memberLen is how many bytes the member takes that begins with head.
+func memberLen(head []byte) (int, error) {
+	if len(head) < memberHeader || string(head[:len(memberMagic)]) != memberMagic {
+		return 0, errMember
+	}
+	n := binary.LittleEndian.Uint32(head[len(memberMagic):])
+	if n > maxMember {
+		return 0, errMember
+	}
+	return memberHeader + int(n) + memberEnd, nil
+}
+
+// checkMember holds a member against the checksum of its compressed bytes.
+func checkMember(b []byte) error {
+	n, err := memberLen(b)
+	if err != nil {
+		return err
+	}
+	if n != len(b) || crc32.Checksum(b[memberHeader:n-memberEnd], castagnoli) != binary.LittleEndian.Uint32(b[len(memberMagic)+4:]) {
+		return errMember
+	}
+	return nil
+}
+
+// A memberReader reads the content of members one behind the other.
+type memberReader struct {
+	in   *bufio.Reader
+	at   int64 // where the member at hand begins
+	next int64
+	buf  []byte
+	left *bytes.Reader // what is not inflated yet of the member at hand; nil between two
+	z    gzip.Reader
+}
+
+func newMemberReader(r io.Reader) *memberReader {
+	return &memberReader{in: bufio.NewReaderSize(r, 256<<10)}
+}
+
+// Read implements io.Reader. A member that is not as the store writes it is an
+// error that Is errMember.
+func (m *memberReader) Read(b []byte) (int, error) {
+	for {
+		if m.left == nil {
+			if err := m.open(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := m.z.Read(b)
+		if errors.Is(err, io.EOF) && m.left.Len() == 0 {
+			m.left, err = nil, nil
+		} else if err != nil {
+			return n, m.damaged(err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// open takes the next member; io.EOF when there is none.
+func (m *memberReader) open() error {
+	m.at = m.next
+	head, err := m.in.Peek(memberHeader)
+	if len(head) == 0 && errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	n, err := memberLen(head)
+	if err != nil {
+		return m.damaged(err)
+	}
+	m.buf = slices.Grow(m.buf[:0], n)[:n]
+	if _, err := io.ReadFull(m.in, m.buf); err != nil {
+		return m.damaged(err)
+	}
+	if err := checkMember(m.buf); err != nil {
+		return m.damaged(err)
+	}
+	m.left = bytes.NewReader(m.buf)
+	if err := m.z.Reset(m.left); err != nil {
+		return m.damaged(err)
+	}
+	m.z.Multistream(false)
+	m.next = m.at + int64(n)
+	return nil
+}
+
+func (m *memberReader) damaged(err error) error {
+	if errors.Is(err, errMember) {
+		return fmt.Errorf("byte %d: %w", m.at, err)
+	}
+	return fmt.Errorf("byte %d: %w: %v", m.at, errMember, err) // not %w: io.EOF would be an end
+}
