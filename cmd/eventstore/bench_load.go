@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"home.lab/event-store/ledger"
+	"home.lab/event-store/ledger/sample"
+)
+
+const (
+	callers     = 64
+	bulkCallers = 4
+	bulkEvents  = 1000
+	lineBytes   = 560 // of a sample's line, about
+	inFlight    = 4096
+	dataSync    = syscall.O_DSYNC // each write is a write + fdatasync
+)
+
+// A sampleEvent is what a publisher sends.
+type sampleEvent struct {
+	subject string
+	body    []byte
+}
+
+func makeSamples(n int) []sampleEvent {
+	g := sample.New(1)
+	events := make([]sampleEvent, n)
+	for i := range events {
+		category, body := g.Next()
+		events[i] = sampleEvent{"events." + category, body}
+	}
+	return events
+}
+
+func (b *bench) sample(n int) sampleEvent { return b.samples[n%len(b.samples)] }
+
+// repeat calls f from several callers for a while. Each call stands for n events.
+func repeat(callers int, d time.Duration, n int, f func(caller int) error) (pace, error) {
+	took := make([][]time.Duration, callers)
+	var g errgroup.Group
+	start := time.Now()
+	for c := range callers {
+		g.Go(func() error {
+			for time.Since(start) < d {
+				began := time.Now()
+				if err := f(c); err != nil {
+					return err
+				}
+				took[c] = append(took[c], time.Since(began))
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	all := slices.Sorted(slices.Values(slices.Concat(took...)))
+	if err != nil || len(all) == 0 {
+		return pace{}, err
+	}
+	return pace{rate: float64(len(all)*n) / time.Since(start).Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
+}
+
+func (b *bench) measureNATS(ctx context.Context) error {
+	if b.store.nats == "" {
+		return nil
+	}
+	const ceiling = "JetStream publish + ordered consume"
+	store, raw, err := b.rounds("JetStream publish",
+		func() (pace, error) { return b.publish(ctx, b.store, jetStreamPublish) },
+		func() (pace, error) { return b.publish(ctx, b.raw, jetStreamPublish) })
+	if err != nil {
+		return err
+	}
+	b.nats = store.rate
+	b.out.add(rate("JetStream publish to commit", store, ceiling, raw))
+	store, raw, err = b.rounds("core publish",
+		func() (pace, error) { return b.publish(ctx, b.store, corePublish) },
+		func() (pace, error) { return b.publish(ctx, b.raw, corePublish) })
+	if err != nil {
+		return err
+	}
+	b.out.add(rate("core publish to commit", store, "core publish + ordered consume", raw))
+	return nil
+}
+
+// publish publishes the round's events and waits until the last one is committed.
+func (b *bench) publish(ctx context.Context, t *target, send func(context.Context, *nats.Conn, []sampleEvent) error) (pace, error) {
+	nc, err := nats.Connect(t.nats)
+	if err != nil {
+		return pace{}, err
+	}
+	defer nc.Close()
+	first, err := t.lastID(ctx)
+	if err != nil {
+		return pace{}, err
+	}
+	start := time.Now()
+	for left := b.o.events; left > 0; left -= len(b.samples) {
+		if err := send(ctx, nc, b.samples[:min(left, len(b.samples))]); err != nil {
+			return pace{}, err
+		}
+	}
+	if err := t.wait(ctx, first+ledger.ID(b.o.events)); err != nil {
+		return pace{}, err
+	}
+	return pace{rate: float64(b.o.events) / time.Since(start).Seconds()}, nil
+}
+
+// jetStreamPublish publishes with acknowledgements, many in flight.
+func jetStreamPublish(ctx context.Context, nc *nats.Conn, events []sampleEvent) error {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(inFlight))
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if _, err := js.PublishAsync(e.subject, e.body, jetstream.WithStallWait(10*time.Second)); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Minute):
+		return fmt.Errorf("%d acknowledgements did not come", js.PublishAsyncPending())
+	}
+}
+
+// corePublish publishes without acknowledgements.
+func corePublish(_ context.Context, nc *nats.Conn, events []sampleEvent) error {
+	for _, e := range events {
+		if err := nc.Publish(e.subject, e.body); err != nil {
+			return err
+		}
+	}
+	return nc.Flush()
+}
+
+// measureAppend is HTTP append by 64 callers and by one.
+func (b *bench) measureAppend(ctx context.Context) error {
+	const handler = "chi handler that reads its body"
+	store, raw, err := b.rounds("HTTP append, 64 callers",
+		func() (pace, error) { return b.post(b.store, callers, 1) },
+		func() (pace, error) { return b.post(b.raw, callers, 1) })
+	if err != nil {
+		return err
+	}
+	b.out.add(rate("HTTP append, 64 callers", store, handler, raw))
+	store, raw, err = b.rounds("HTTP append, one caller",
+		func() (pace, error) { return b.post(b.store, 1, 1) },
+		func() (pace, error) {
+			synced, err := b.syncedWrites(1)
+			if err != nil {
+				return pace{}, err
+			}
+			bare, err := b.post(b.raw, 1, 1)
+			return pace{rate: 1 / (1/synced.rate + 1/bare.rate)}, err
+		})
+	if err != nil {
+		return err
+	}
+	b.out.add(rate("HTTP append, 1 caller", store, "write + fdatasync + "+handler, raw))
+	return ctx.Err()
+}
+
+// measureBulk is NDJSON in requests of 1,000 by 4 callers.
+func (b *bench) measureBulk(ctx context.Context) error {
+	ceiling, raw := "chi handler that reads its body", func() (pace, error) { return b.post(b.raw, bulkCallers, bulkEvents) }
+	if b.nats > 0 {
+		ceiling, raw = "JetStream publish to commit", func() (pace, error) { return pace{rate: b.nats}, nil }
+	}
+	store, c, err := b.rounds("bulk NDJSON", func() (pace, error) { return b.post(b.store, bulkCallers, bulkEvents) }, raw)
+	if err != nil {
+		return err
+	}
+	b.out.add(rate("bulk NDJSON, 4 callers", store, ceiling, c))
+	return ctx.Err()
+}
+
+// post appends events over HTTP: many as NDJSON, or one a request.
+func (b *bench) post(t *target, callers, events int) (pace, error) {
+	media := "application/json"
+	if events > 1 {
+		media = "application/x-ndjson"
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: callers}
+	defer transport.CloseIdleConnections()
+	web := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	bodies := b.bodies(events)
+	at := make([]int, callers)
+	return repeat(callers, b.o.time, events, func(c int) error {
+		at[c]++
+		res, err := web.Post(t.http+"/events", media, bytes.NewReader(bodies[(c+at[c]*callers)%len(bodies)]))
+		if err != nil {
+			return err
+		}
+		return answered(res, http.StatusCreated)
+	})
+}
+
+// bodies are the samples, so many to a body.
+func (b *bench) bodies(events int) [][]byte {
+	var bodies [][]byte
+	for group := range slices.Chunk(b.samples[:len(b.samples)/events*events], events) {
+		var body []byte
+		for _, e := range group {
+			body = append(append(body, e.body...), '\n')
+		}
+		if bodies = append(bodies, body); len(bodies) == 20_000 {
+			break
+		}
+	}
+	return bodies
+}
