@@ -42,6 +42,8 @@ type StreamStatus struct {
 	Bytes       uint64   `json:"bytes"`
 	MaxBytes    int64    `json:"max_bytes"`
 	Drift       []string `json:"drift"`         // settings of the stream that could lose messages
+	Warnings    []string `json:"warnings"`      // what may lead to lost events, or did: fullness, lag, drops, replicas
+	Dropped     uint64   `json:"dropped"`       // times that the embedded server said that it dropped messages
 	ClockSkewMS int64    `json:"clock_skew_ms"` // stream time minus local time, in milliseconds
 	Moved       []any    `json:"moved"`         // since the start: ranges of ids that NATS acknowledged and that are others now
 }

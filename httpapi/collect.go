@@ -99,6 +99,8 @@ func (c collector) collectStream(ch chan<- prometheus.Metric, s StreamStatus) {
 	gauge(ch, "eventstore_stream_bytes", "Bytes in the stream.", float64(s.Bytes))
 	gauge(ch, "eventstore_stream_max_bytes", "Limit of the stream's bytes; a full stream refuses new events.", float64(s.MaxBytes))
 	gauge(ch, "eventstore_stream_drifts", "Settings of the stream that could lose messages.", float64(len(s.Drift)))
+	gauge(ch, "eventstore_stream_warnings", "What may lead to lost events, or did; GET /status names it.", float64(len(s.Warnings)))
+	count(ch, "eventstore_stream_drops_total", "Times that the embedded NATS server said that it dropped messages.", float64(s.Dropped))
 	gauge(ch, "eventstore_clock_skew_seconds", "Stream time minus local time.", float64(s.ClockSkewMS)/1e3)
 }
 

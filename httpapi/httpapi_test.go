@@ -635,6 +635,8 @@ func TestHealth(t *testing.T) {
 	f.do("GET", "/health", "").want(t, 200, `"status":"healthy"`, `"event_count":2`, f.ledger.Head().Hash)
 	f.stream.set(func() { f.stream.status.Drift = []string{"max_age is 1h"} })
 	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "max_age is 1h")
+	f.stream.set(func() { f.stream.status.Drift, f.stream.status.Warnings = nil, []string{"stream is 90 % full"} })
+	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "90 % full")
 	f.stream.set(func() { f.stream.status.Connected = false })
 	f.do("GET", "/health", "").want(t, 503, `"status":"unhealthy"`, "not connected")
 }

@@ -97,6 +97,9 @@ func (a *API) streamStatus() StreamStatus {
 	if s.Drift == nil {
 		s.Drift = []string{}
 	}
+	if s.Warnings == nil {
+		s.Warnings = []string{}
+	}
 	return s
 }
 
@@ -131,7 +134,7 @@ func (a *API) health(w http.ResponseWriter, _ *http.Request) error {
 	if last := a.verifier.state().Last; last != nil && last.Status != "valid" {
 		answer.Reasons = append(answer.Reasons, last.Error)
 	}
-	answer.Reasons = append(answer.Reasons, stream.Drift...)
+	answer.Reasons = append(append(answer.Reasons, stream.Drift...), stream.Warnings...)
 	if len(answer.Reasons) > 0 {
 		answer.Status = "degraded"
 	}

@@ -19,9 +19,11 @@ type StreamStatus struct {
 	Messages    uint64   `json:"messages"`
 	Bytes       uint64   `json:"bytes"`
 	MaxBytes    int64    `json:"max_bytes"`
-	Drift       []string `json:"drift,omitempty"` // settings that differ from what the ledger needs
-	ClockSkewMS int64    `json:"clock_skew_ms"`   // local clock minus message time, at receipt
-	Moved       []Moved  `json:"moved,omitempty"` // since the start: events with other ids than NATS acknowledged
+	Drift       []string `json:"drift,omitempty"`    // settings that differ from what the ledger needs
+	Warnings    []string `json:"warnings,omitempty"` // what may lead to lost events, or did
+	Dropped     uint64   `json:"dropped"`            // times that the embedded server said that its ingest queue dropped messages
+	ClockSkewMS int64    `json:"clock_skew_ms"`      // local clock minus message time, at receipt
+	Moved       []Moved  `json:"moved,omitempty"`    // since the start: events with other ids than NATS acknowledged
 }
 
 // Status asks the stream; when it does not answer within a second, the
@@ -38,8 +40,11 @@ func (i *Ingest) Status() StreamStatus {
 	defer i.mu.Unlock()
 	s := StreamStatus{
 		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
-		Drift: slices.Clone(i.drift), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
+		Drift: slices.Clone(i.drift), Warnings: i.warnings(time.Now()), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
 		Moved: slices.Clone(i.moved),
+	}
+	if i.emb != nil {
+		s.Dropped = i.emb.drops.count()
 	}
 	if head := uint64(i.led.Head().ID); i.state.LastSeq > head {
 		s.Lag = i.state.LastSeq - head
@@ -50,19 +55,12 @@ func (i *Ingest) Status() StreamStatus {
 // watch finds out whether the stream is still the one that was compared: a
 // recreated one gives time-outs or foreign messages, not an error.
 func (i *Ingest) watch(ctx context.Context, full bool) error {
-	ask := i.info
-	if full {
-		ask = func(ctx context.Context) (*jetstream.StreamInfo, error) {
-			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-			defer cancel()
-			info, err := i.check(ctx)
-			if err == nil {
-				err = i.trim(ctx, info.State)
-			}
-			return info, err
-		}
+	actx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	info, err := i.check(actx)
+	if err == nil && full {
+		err = i.trim(actx, info.State)
 	}
-	info, err := ask(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		i.endEpoch("it is gone")
 		i.created.Store(0)
@@ -97,20 +95,27 @@ func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
 	return nil
 }
 
-// check asks for the stream's state and keeps it for Status.
+// check asks for the stream's state and keeps it for Status. What changed for
+// the worse is logged once.
 func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
 	s, err := i.js.Stream(ctx, i.o.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
 	}
-	info := s.CachedInfo()
+	info, now := s.CachedInfo(), time.Now()
 	drift := i.compare(info.Config)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !slices.Equal(drift, i.drift) {
+	switch {
+	case slices.Equal(drift, i.drift):
+	case len(drift) == 0:
+		i.o.Logger.Info("stream settings are as the ledger needs them", "stream", i.o.Stream)
+	default:
 		i.o.Logger.Warn("stream settings differ from what the ledger needs", "stream", i.o.Stream, "drift", drift)
 	}
 	i.state, i.drift, i.limit = info.State, drift, info.Config.MaxBytes
+	i.late.observe(info.State.LastSeq, uint64(i.led.Head().ID), now)
+	i.tell(now)
 	return info, nil
 }
 

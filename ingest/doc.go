@@ -15,6 +15,7 @@
 //	again.go      its publishing
 //	consume.go    Run: one consumer after the other, projecting
 //	care.go       watching the stream: its settings, its state, trimming
+//	warn.go       what is about to lose events, or did: fullness, lag, drops
 //	queue.go      what was read and not projected yet
 //	own.go        the store's own messages and the head
 //	publish.go    Append and AppendBatch

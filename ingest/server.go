@@ -53,7 +53,8 @@ accounts {
 type embedded struct {
 	srv      atomic.Pointer[server.Server]
 	broken   atomic.Bool // its store failed to write: it has to be started again
-	user     string      // the store's; empty when the operator's configuration has its own users
+	drops    drops
+	user     string // the store's; empty when the operator's configuration has its own users
 	password string
 	listen   bool
 	last     string      // the address that was listened on
@@ -87,8 +88,12 @@ func (e *embedded) start(o Options) error {
 	opts.StoreDir = o.Dir
 	opts.SyncInterval = o.SyncInterval
 	opts.SyncAlways = o.SyncInterval == 0
-	opts.StreamMaxBufferedMsgs = queueMessages
-	opts.StreamMaxBufferedSize = queueBytes
+	if opts.StreamMaxBufferedMsgs == 0 {
+		opts.StreamMaxBufferedMsgs = queueMessages
+	}
+	if opts.StreamMaxBufferedSize == 0 {
+		opts.StreamMaxBufferedSize = queueBytes
+	}
 	if opts.JetStreamMaxStore <= 0 {
 		opts.JetStreamMaxStore = 2*o.MaxBytes + 1<<30 // room for the copy that reconciling may need
 	}
@@ -109,7 +114,7 @@ func (e *embedded) start(o Options) error {
 	if err != nil {
 		return fmt.Errorf("configuring the embedded NATS server: %w", err)
 	}
-	srv.SetLoggerV2(serverLog{o.Logger, &e.broken}, false, false, false)
+	srv.SetLoggerV2(serverLog{o.Logger, e}, false, false, false)
 	e.srv.Store(srv)
 	srv.Start()
 	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
@@ -203,7 +208,7 @@ func secret() string {
 // serverLog hands the server's log lines to slog.
 type serverLog struct {
 	*slog.Logger
-	broken *atomic.Bool // set when the server says that its store fails
+	e *embedded // is told when the server says that its store fails or its queue drops messages
 }
 
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
@@ -219,7 +224,10 @@ func (l serverLog) line(level slog.Level, format string, v []any) {
 		return // random, and only in this process's memory
 	}
 	if strings.Contains(text, "failed to store a msg") || strings.Contains(text, "no space left on device") {
-		l.broken.Store(true)
+		l.e.broken.Store(true)
+	}
+	if strings.HasPrefix(text, "Dropping messages due to excessive stream ingest rate") {
+		l.e.drops.add()
 	}
 	l.Log(context.Background(), level, "nats-server", "line", text)
 }

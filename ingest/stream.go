@@ -63,7 +63,9 @@ type Ingest struct {
 	state jetstream.StreamState // last seen
 	drift []string              // last seen
 	limit int64                 // the stream's max_bytes, last seen
-	moved []Moved               // since Open
+	late  lateness
+	told  map[string]bool // kinds of warnings that were logged and still hold
+	moved []Moved         // since Open
 	epoch epoch
 
 	closing sync.Once
@@ -76,7 +78,7 @@ type Ingest struct {
 func Open(ctx context.Context, o Options, l *ledger.Ledger) (*Ingest, error) {
 	o = withDefaults(o)
 	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1), sent: map[[sha256.Size]byte]time.Time{},
-		epoch: epoch{over: make(chan struct{})}}
+		told: map[string]bool{}, epoch: epoch{over: make(chan struct{})}}
 	if err := i.open(ctx); err != nil {
 		i.Close()
 		return nil, err

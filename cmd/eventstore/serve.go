@@ -270,6 +270,8 @@ func (s stream) StreamStatus() httpapi.StreamStatus {
 		Bytes:       in.Bytes,
 		MaxBytes:    in.MaxBytes,
 		Drift:       in.Drift,
+		Warnings:    in.Warnings,
+		Dropped:     in.Dropped,
 		ClockSkewMS: -in.ClockSkewMS, // the API shows stream minus local, the ingest measures local minus stream
 	}
 }
