@@ -20,6 +20,7 @@ import (
 type client struct {
 	url       string
 	tokenFile string
+	secret    string // the token, once it was read: standard input gives it once
 	tls       clientTLS
 }
 
@@ -36,11 +37,15 @@ func (c *client) addURL(cmd *cobra.Command) {
 }
 
 // token is the one to send; there may be none.
-func (c *client) token() (string, error) {
-	if c.tokenFile == "" {
-		return os.Getenv("EVENT_STORE_TOKEN"), nil
+func (c *client) token() (_ string, err error) {
+	switch {
+	case c.secret != "":
+	case c.tokenFile == "":
+		c.secret = os.Getenv("EVENT_STORE_TOKEN")
+	default:
+		c.secret, err = readToken(c.tokenFile, os.Stdin)
 	}
-	return readToken(c.tokenFile, os.Stdin)
+	return c.secret, err
 }
 
 // do sends one request and returns its answer, whatever its status.
@@ -111,16 +116,6 @@ func problem(status string, body []byte) error {
 		text += "\n  " + printable(e.Field+": "+e.Message)
 	}
 	return errors.New(text)
-}
-
-// printable replaces control characters: an event's text must not steer the reader's terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }
 
 func statusCommand() *cobra.Command {

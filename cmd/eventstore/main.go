@@ -66,7 +66,20 @@ func rootCommand() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(), appendCommand(), queryCommand(), statusCommand(), healthCommand(), verifyCommand(), versionCommand(), tokenCommand(), cleanupCommand(), retentionCommand(), benchCommand())
+	root.AddCommand(
+		serveCommand(),
+		appendCommand(),
+		queryCommand(),
+		tailCommand(),
+		statusCommand(),
+		healthCommand(),
+		verifyCommand(),
+		cleanupCommand(),
+		retentionCommand(),
+		tokenCommand(),
+		benchCommand(),
+		versionCommand(),
+	)
 	for _, c := range root.Commands() {
 		c.Args = usageArgs(c.Args)
 	}

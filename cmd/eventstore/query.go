@@ -1,36 +1,101 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"text/tabwriter"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
+// A parameter is one of GET /events, with the flag for it.
+type parameter struct {
+	flag, name, text string
+	many             bool // repeatable: any of the values
+}
+
+// filterParameters choose events; they are those of GET /events/stream too.
+var filterParameters = []parameter{
+	{"category", "category", "category (repeatable: any of them)", true},
+	{"action", "action", "action (repeatable)", true},
+	{"actor", "actor", "actor (repeatable)", true},
+	{"target", "target", "target (repeatable)", true},
+	{"result", "result", "result (repeatable)", true},
+	{"start-time", "start_time", "first time, RFC 3339 or a date (inclusive)", false},
+	{"end-time", "end_time", "last time, RFC 3339 or a date (inclusive)", false},
+	{"q", "q", "text in any field", false},
+}
+
+var pageParameters = []parameter{
+	{"limit", "limit", "most events (default 100, at most 10000; ndjson: no limit)", false},
+	{"order", "order", "asc for oldest first", false},
+	{"before", "before", "only events before this `ID`", false},
+	{"after", "after", "only events after this `ID`", false},
+}
+
+func addParameters(cmd *cobra.Command, parameters []parameter) {
+	for _, p := range parameters {
+		if p.many {
+			cmd.Flags().StringArray(p.flag, nil, p.text)
+		} else {
+			cmd.Flags().String(p.flag, "", p.text)
+		}
+	}
+}
+
+// parametersOf is the query that the flags given make.
+func parametersOf(cmd *cobra.Command, parameters []parameter) (url.Values, error) {
+	q := url.Values{}
+	for _, p := range parameters {
+		f := cmd.Flag(p.flag)
+		switch {
+		case !f.Changed:
+		case p.many:
+			values, err := cmd.Flags().GetStringArray(p.flag)
+			if err != nil {
+				return nil, err
+			}
+			q[p.name] = values
+		default:
+			q.Set(p.name, f.Value.String())
+		}
+	}
+	return q, nil
+}
+
+// output is how events are printed: table, json or ndjson.
+type output struct {
+	form string
+	json bool
+}
+
+func (o *output) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.form, "output", "table", "table, json or ndjson")
+	cmd.Flags().BoolVar(&o.json, "json", false, "the same as --output json")
+	cmd.MarkFlagsMutuallyExclusive("output", "json")
+}
+
+func (o *output) check() error {
+	if o.json {
+		o.form = "json"
+	}
+	if !slices.Contains([]string{"table", "json", "ndjson"}, o.form) {
+		return usage(fmt.Errorf("--output: %q: one of table, json, ndjson", o.form))
+	}
+	return nil
+}
+
 func queryCommand() *cobra.Command {
 	var c client
-	var output string
-	lists := []struct{ flag, text string }{
-		{"category", "category (repeatable: any of them)"},
-		{"action", "action (repeatable)"},
-		{"actor", "actor (repeatable)"},
-		{"target", "target (repeatable)"},
-		{"result", "result (repeatable)"},
-	}
-	singles := []struct{ flag, param, text string }{
-		{"start-time", "start_time", "first time, RFC 3339 or a date (inclusive)"},
-		{"end-time", "end_time", "last time, RFC 3339 or a date (inclusive)"},
-		{"q", "q", "text in any field"},
-		{"limit", "limit", "most events (default 100, at most 10000; ndjson: no limit)"},
-		{"order", "order", "asc for oldest first"},
-		{"before", "before", "only events before this `ID`"},
-		{"after", "after", "only events after this `ID`"},
-	}
+	var o output
+	parameters := slices.Concat(filterParameters, pageParameters)
 	cmd := &cobra.Command{
 		Use:   "query",
 		Short: "Print events, newest first",
@@ -39,90 +104,106 @@ func queryCommand() *cobra.Command {
   eventstore query --order asc --output ndjson > events.ndjson`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !slices.Contains([]string{"table", "json", "ndjson"}, output) {
-				return usage(fmt.Errorf("--output: %q: one of table, json, ndjson", output))
+			if err := o.check(); err != nil {
+				return err
 			}
-			q := url.Values{}
-			for _, l := range lists {
-				values, err := cmd.Flags().GetStringArray(l.flag)
-				if err != nil {
-					return err
-				}
-				if len(values) > 0 {
-					q[l.flag] = values
-				}
+			q, err := parametersOf(cmd, parameters)
+			if err != nil {
+				return err
 			}
-			for _, s := range singles {
-				if f := cmd.Flag(s.flag); f.Changed {
-					q.Set(s.param, f.Value.String())
-				}
-			}
-			return query(cmd, &c, q, output)
+			return query(cmd, &c, q, o.form)
 		},
 	}
 	c.addURL(cmd)
-	for _, l := range lists {
-		cmd.Flags().StringArray(l.flag, nil, l.text)
-	}
-	for _, s := range singles {
-		cmd.Flags().String(s.flag, "", s.text)
-	}
-	cmd.Flags().StringVar(&output, "output", "table", "table, json or ndjson")
+	addParameters(cmd, parameters)
+	o.addFlags(cmd)
 	return cmd
 }
 
-func query(cmd *cobra.Command, c *client, q url.Values, output string) error {
-	path := "/events"
-	if len(q) > 0 {
-		path += "?" + q.Encode()
-	}
-	if output == "ndjson" {
-		return copyEvents(cmd, c, path)
+func query(cmd *cobra.Command, c *client, q url.Values, form string) error {
+	path, to := withQuery("/events", q), terminalOf(cmd.OutOrStdout())
+	if form == "ndjson" {
+		return copyEvents(cmd, c, path, to)
 	}
 	_, b, err := c.call(cmd.Context(), "GET", path, nil, http.Header{"Accept": {"application/json"}})
 	if err != nil {
 		return err
 	}
-	if output == "json" {
-		return printLine(cmd.OutOrStdout(), b)
+	if form == "json" {
+		return to.json(b)
 	}
-	return printTable(cmd.OutOrStdout(), b)
+	var events []json.RawMessage
+	if err := json.Unmarshal(b, &events); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	lines := make([][]byte, len(events))
+	for i, e := range events {
+		lines[i] = e
+	}
+	return newEventTable(to).events(lines)
+}
+
+func withQuery(path string, q url.Values) string {
+	if len(q) > 0 {
+		path += "?" + q.Encode()
+	}
+	return path
 }
 
 // copyEvents streams the lines as they come. An answer that breaks off is an error.
-func copyEvents(cmd *cobra.Command, c *client, path string) error {
-	res, err := c.do(cmd.Context(), "GET", path, nil, http.Header{"Accept": {"application/x-ndjson"}})
+func copyEvents(cmd *cobra.Command, c *client, path string, to terminal) error {
+	res, err := c.stream(cmd.Context(), path, http.Header{"Accept": {"application/x-ndjson"}})
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		return problem(res.Status, b)
+	if to.width == 0 {
+		_, err = io.Copy(to.out, res.Body)
+	} else {
+		err = eachTextLine(res.Body, func(line string) error { return to.json([]byte(line)) })
 	}
-	if _, err := io.Copy(cmd.OutOrStdout(), res.Body); err != nil {
+	if err != nil {
 		return fmt.Errorf("the answer broke off: %w", err)
 	}
 	return nil
 }
 
-func printTable(w io.Writer, b []byte) error {
-	var events []struct {
-		ID, Timestamp, Category, Action, Actor, Result string
-		Target                                         *string
+// stream is call for an answer that is read as it comes. The caller closes its body.
+func (c *client) stream(ctx context.Context, path string, header http.Header) (*http.Response, error) {
+	res, err := c.do(ctx, "GET", path, nil, header)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(b, &events); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+	if res.StatusCode != http.StatusOK {
+		defer res.Body.Close()
+		b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		return nil, statusError{res.StatusCode, problem(res.Status, b)}
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tTIMESTAMP\tCATEGORY\tACTION\tACTOR\tTARGET\tRESULT")
-	for _, e := range events {
-		target := "-"
-		if e.Target != nil {
-			target = printable(*e.Target)
+	return res, nil
+}
+
+// A statusError is an answer that is not 200.
+type statusError struct {
+	status int
+	error
+}
+
+// eachTextLine calls f for each line, without its newline. An end within a line is an error.
+func eachTextLine(r io.Reader, f func(line string) error) error {
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadString('\n')
+		if errors.Is(err, io.EOF) && line == "" {
+			return nil
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Timestamp, e.Category,
-			printable(e.Action), printable(e.Actor), target, printable(e.Result))
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(strings.TrimSuffix(line, "\n")); err != nil {
+			return err
+		}
 	}
-	return tw.Flush()
 }
