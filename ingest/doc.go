@@ -6,7 +6,8 @@
 // ledger holds the consumer's position, so the consumer is ordered, without
 // acknowledgements, and begins at the ledger's last id + 1.
 //
-//	server.go     the embedded server: accounts, permissions, listener
+//	server.go     the embedded server: accounts, limits, listener
+//	login.go      who may come in to it, and his permissions
 //	connect.go    the store's connection: login, TLS, reconnecting
 //	stream.go     the stream's configuration, making it
 //	reconcile.go  comparing stream and ledger before anything is projected
@@ -23,17 +24,18 @@
 //
 // # Who may do what
 //
-// The embedded server has two accounts. STORE holds JetStream and the stream;
-// only this process is in it, with a random password. PUBLISHERS is where
-// everybody else is; it has no JetStream, imports `events.>` as a service and
-// the head as a stream, and nothing more.
+// The account STORE of the embedded server holds JetStream and the stream; only
+// this process is in it, through no listener and with a random password. Every
+// publisher's connection is in an account of its own, which has no JetStream,
+// imports `events.>` as a service and the head as a stream, and nothing more.
 //
-// Why two: JetStream answers a publish on the reply subject that the publisher
+// Why not one: JetStream answers a publish on the reply subject that the publisher
 // chose, with the server's own rights, inside the stream's account. In one
 // account a publish with the reply `$JS.API.STREAM.DELETE.EVENTS` whose
 // acknowledgement is empty (a message inside an atomic batch) would be a valid
 // request to delete the stream. Across a service import the reply stays in the
-// publisher's account, where that subject means nothing.
+// publisher's account, where that subject means nothing. And in one account
+// for all of them a subscription to `_INBOX.>` would hear everybody's answers.
 //
 // An operator's own nats-server configuration (Options.ServerConfig) that
 // defines accounts or users must do the same, and must give the store a user:

@@ -289,6 +289,18 @@ func TestFullStreamIsUnavailable(t *testing.T) {
 	}
 }
 
+// forbiddenSubjects and forbiddenSubscriptions are beyond every publisher.
+var (
+	forbiddenSubjects = []string{
+		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.UPDATE.EVENTS",
+		"$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.NAMES", "$JS.API.INFO", "$JS.API.CONSUMER.CREATE.EVENTS.c",
+		"$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.DIRECT.GET.EVENTS",
+		"eventstore.ledger.segment_sealed", "eventstore.head", "_STORE.x", "_INBOX.x", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.STORE.CONNZ", "$SYS.REQ.USER.INFO",
+		"$JS.API.STREAM.PURGE.EVENTS.x", "$JS.API.STREAM.MSG.DELETE.EVENTS", "$JS.API.STREAM.CREATE.EVIL", "$JS.ACK.x", "$JS.FC.x", "$KV.x", "anything",
+	}
+	forbiddenSubscriptions = []string{">", "_STORE.>", "*.>", "events.>", "eventstore.ledger.>", "eventstore.>", "$JS.>", "_R_.>", "_INBOX", "$SYS.>", "*.EVENTS", "eventstore.head.x"}
+)
+
 // A publisher may publish events and hear his acknowledgements, nothing else.
 func TestPublisherMayNothingElse(t *testing.T) {
 	t.Parallel()
@@ -299,17 +311,12 @@ func TestPublisherMayNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, subject := range []string{
-		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.UPDATE.EVENTS",
-		"$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.NAMES", "$JS.API.INFO", "$JS.API.CONSUMER.CREATE.EVENTS.c",
-		"$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.DIRECT.GET.EVENTS",
-		"eventstore.ledger.segment_sealed", "eventstore.head", "_STORE.x", "_INBOX.x", "$SYS.REQ.SERVER.PING", "anything",
-	} {
+	for _, subject := range forbiddenSubjects {
 		if err := denied(f, func(nc *nats.Conn) { nc.Publish(subject, []byte("{}")) }); err != nil {
 			t.Errorf("publish %s: %v", subject, err)
 		}
 	}
-	for _, subject := range []string{">", "_STORE.>", "*.>", "events.>", "eventstore.ledger.>", "eventstore.>", "$JS.>", "_R_.>"} {
+	for _, subject := range forbiddenSubscriptions {
 		if err := denied(f, func(nc *nats.Conn) { nc.SubscribeSync(subject) }); err != nil {
 			t.Errorf("subscribe %s: %v", subject, err)
 		}
@@ -328,9 +335,10 @@ func TestPublisherMayNothingElse(t *testing.T) {
 }
 
 // denied wants a permissions violation from do.
-func denied(f *fixture, do func(*nats.Conn)) error {
+func denied(f *fixture, do func(*nats.Conn), login ...nats.Option) error {
 	errs := make(chan error, 10)
-	nc, err := nats.Connect("nats://"+f.ing.Addr(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { errs <- err }))
+	login = append(login, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { errs <- err }))
+	nc, err := nats.Connect("nats://"+f.ing.Addr(), login...)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,25 +28,24 @@ const (
 	startTimeout  = 60 * time.Second
 )
 
+const (
+	storeAccount = "STORE"
+
+	// maxPending is what may wait for a connection: the store's own consumer
+	// pulls half of it. A client that reads nothing for writeDeadline is cut.
+	maxPending    = 2 * pullBytes
+	writeDeadline = 5 * time.Second
+	maxSubs       = 1000 // of one connection
+)
+
 // accountsConfig is in nats-server's configuration language, because accounts
-// with imports cannot be written as server.Options.
+// with exports cannot be written as server.Options. Who comes in is put into
+// an account by logins.
 const accountsConfig = `
-no_auth_user: publisher
 accounts {
   STORE {
     jetstream: enabled
-    users: [{user: store, password: %[1]q}]
-    exports: [{service: "%[3]s.>"}, {stream: "eventstore.head"}]
-  }
-  PUBLISHERS {
-    users: [{user: publisher, password: %[2]q, permissions: {
-      publish: {allow: ["%[3]s.>"]}
-      subscribe: {allow: ["_INBOX.>", "eventstore.head"]}
-    }}]
-    imports: [
-      {service: {account: STORE, subject: "%[3]s.>"}}
-      {stream: {account: STORE, subject: "eventstore.head"}}
-    ]
+    exports: [{service: "%s.>"}, {stream: "eventstore.head"}]
   }
 }
 `
@@ -56,6 +57,8 @@ type embedded struct {
 	drops    drops
 	user     string // the store's; empty when the operator's configuration has its own users
 	password string
+	log      *slog.Logger
+	refused  func(address string) // is told of refused logins
 	listen   bool
 	last     string      // the address that was listened on
 	admitted atomic.Bool // publishers were let in
@@ -63,7 +66,7 @@ type embedded struct {
 
 // startServer starts the embedded server without its listener.
 func startServer(o Options) (*embedded, error) {
-	e := &embedded{password: secret()}
+	e := &embedded{password: secret(), log: o.Logger, refused: o.Refused}
 	return e, e.start(o)
 }
 
@@ -75,13 +78,13 @@ func (e *embedded) start(o Options) error {
 			return fmt.Errorf("reading nats-server configuration %s: %w", o.ServerConfig, err)
 		}
 	}
-	if len(opts.Accounts) == 0 && len(opts.Users) == 0 && len(opts.Nkeys) == 0 &&
-		opts.Username == "" && opts.Authorization == "" && len(opts.TrustedOperators) == 0 {
-		e.user = "store"
-		if err := addAccounts(opts, o.SubjectPrefix, e.password); err != nil {
-			return err
-		}
+	if err := e.guard(opts, o); err != nil {
+		return err
 	}
+	if o.TLS != nil {
+		opts.TLS, opts.TLSConfig = true, o.TLS
+	}
+	limit(opts, o)
 	opts.DontListen = true
 	opts.NoSigs = true
 	opts.JetStream = true
@@ -124,15 +127,42 @@ func (e *embedded) start(o Options) error {
 	return nil
 }
 
-// addAccounts adds the two accounts to opts.
-func addAccounts(opts *server.Options, prefix, password string) error {
-	// Nobody knows the publisher's password: he comes in by no_auth_user, which
-	// wants it in plain text.
-	conf := fmt.Sprintf(accountsConfig, password, secret(), prefix)
-	if err := opts.ProcessConfigString(conf); err != nil {
+// guard says who may come in, unless the operator's configuration does.
+func (e *embedded) guard(opts *server.Options, o Options) error {
+	own := len(opts.Accounts) > 0 || len(opts.Users) > 0 || len(opts.Nkeys) > 0 ||
+		opts.Username != "" || opts.Authorization != "" || len(opts.TrustedOperators) > 0
+	switch {
+	case own && slices.ContainsFunc(o.Publishers, func(p Publisher) bool { return len(p.TokenSHA256) == 0 }):
+		return fmt.Errorf("nats-server configuration %s has users, so there cannot be others besides", o.ServerConfig)
+	case own:
+		return nil
+	case !o.Guarded && !o.Open && !loopback(o.Listen):
+		return fmt.Errorf("NATS listen address %s is reached from other hosts, and there are no users: everyone there could publish", o.Listen)
+	}
+	e.user = "store"
+	if err := opts.ProcessConfigString(fmt.Sprintf(accountsConfig, o.SubjectPrefix)); err != nil {
 		return fmt.Errorf("configuring the accounts of the embedded NATS server: %w", err)
 	}
+	opts.CustomClientAuthentication = newLogins(e, o)
+	opts.AlwaysEnableNonce = true // for nkeys
 	return nil
+}
+
+// limit bounds what connections may take, where the operator's configuration
+// does not.
+func limit(opts *server.Options, o Options) {
+	opts.MaxConn = cmp.Or(opts.MaxConn, o.MaxConnections)
+	opts.MaxPayload = cmp.Or(opts.MaxPayload, maxMsgSize)
+	opts.MaxPending = cmp.Or(opts.MaxPending, maxPending)
+	opts.WriteDeadline = cmp.Or(opts.WriteDeadline, writeDeadline)
+	opts.MaxSubs = cmp.Or(opts.MaxSubs, maxSubs)
+}
+
+// loopback tells whether only this host reaches an address; "" is none.
+func loopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return address == "" || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // setListen puts listen ("host:port"; port 0 = any; empty = what opts say) into opts.
@@ -220,8 +250,10 @@ func (l serverLog) Tracef(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
 
 func (l serverLog) line(level slog.Level, format string, v []any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, v...))
-	if strings.HasPrefix(text, "Plaintext passwords detected") {
-		return // random, and only in this process's memory
+	if client, _, refused := strings.Cut(text, " - authentication error"); refused {
+		host, _, _ := net.SplitHostPort(strings.SplitN(client, " ", 2)[0])
+		l.e.refused(host) // who keeps count says so in the log, too
+		level = slog.LevelDebug
 	}
 	if strings.Contains(text, "failed to store a msg") || strings.Contains(text, "no space left on device") {
 		l.e.broken.Store(true)

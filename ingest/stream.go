@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,12 +19,13 @@ import (
 )
 
 const (
-	keyMetadata     = "eventstore_public_key"
-	prefixMetadata  = "eventstore_subject_prefix"
-	defaultMaxBytes = 8 << 30
-	maxMsgSize      = 1 << 20
-	duplicateWindow = 10 * time.Minute
-	apiTimeout      = 5 * time.Second
+	keyMetadata           = "eventstore_public_key"
+	prefixMetadata        = "eventstore_subject_prefix"
+	defaultMaxBytes       = 8 << 30
+	defaultMaxConnections = 1000
+	maxMsgSize            = 1 << 20
+	duplicateWindow       = 10 * time.Minute
+	apiTimeout            = 5 * time.Second
 )
 
 // Options say which NATS and which stream.
@@ -38,6 +40,14 @@ type Options struct {
 	SyncInterval  time.Duration // how often the embedded server syncs to disk; 0 = with every message
 	MaxBytes      int64         // the stream's limit; default 8 GiB
 	Logger        *slog.Logger
+
+	// Of the embedded server.
+	Guarded        bool // only Publishers may come in; else everybody
+	Publishers     []Publisher
+	Open           bool                 // listen beyond this host although everybody may come in
+	TLS            *tls.Config          // of the listener; nil: plain text
+	MaxConnections int                  // default 1000
+	Refused        func(address string) // told of every refused login; nil: nobody keeps count
 
 	interrupt func(point string) error // tests: an error ends a move there
 }
@@ -95,6 +105,12 @@ func withDefaults(o Options) Options {
 	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Refused == nil {
+		o.Refused = func(string) {}
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = defaultMaxConnections
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

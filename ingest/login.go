@@ -1,0 +1,175 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// spareConnections are kept for the store's own, so that it can come back when
+// publishers have taken all others.
+const spareConnections = 8
+
+// A Publisher may come in to the embedded server: with a token, a user name
+// and password, or an nkey, whichever is set.
+type Publisher struct {
+	Name        string
+	TokenSHA256 []byte
+	Bcrypt      string   // of the password
+	NKey        string   // public
+	Categories  []string // that he may publish to; none: all
+}
+
+// logins decides who may come in to the embedded server and what he may do
+// there. nats-server calls Check for every connection.
+//
+// Every publisher's connection gets an account of its own, so that no
+// subscription, however wide, hears what is meant for another's inbox.
+type logins struct {
+	emb        *embedded
+	publishers []Publisher
+	open       bool // everybody is a publisher
+	prefix     string
+	max        int // connections
+
+	hashing  sync.Mutex // one password at a time: hashing is slow on purpose
+	mu       sync.Mutex // for accounts
+	accounts []*server.Account
+}
+
+func newLogins(e *embedded, o Options) *logins {
+	return &logins{emb: e, publishers: o.Publishers, open: !o.Guarded, prefix: o.SubjectPrefix, max: o.MaxConnections}
+}
+
+// Check implements server.Authentication.
+func (l *logins) Check(c server.ClientAuthentication) bool {
+	o := c.GetOpts()
+	switch {
+	case c.Kind() != server.CLIENT:
+		return false
+	case inProcess(c):
+		return same(o.Username, l.emb.user) && same(o.Password, l.emb.password) && l.admitStore(c)
+	case l.emb.srv.Load().NumClients() > l.max-spareConnections:
+		return false
+	}
+	p := l.find(c, o)
+	return p != nil && l.admit(c, p)
+}
+
+// inProcess tells whether a connection came through no listener.
+func inProcess(c server.ClientAuthentication) bool {
+	address := c.RemoteAddress()
+	return address != nil && address.Network() == "pipe"
+}
+
+// find gives the publisher whose credentials a connection shows.
+func (l *logins) find(c server.ClientAuthentication, o *server.ClientOpts) *Publisher {
+	if o.Token+o.Username+o.Password+o.Nkey+o.JWT == "" {
+		if l.open {
+			return &Publisher{Name: "publisher"}
+		}
+		return nil
+	}
+	for n := range l.publishers {
+		if p := &l.publishers[n]; l.knows(p, c, o) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (l *logins) knows(p *Publisher, c server.ClientAuthentication, o *server.ClientOpts) bool {
+	switch {
+	case len(p.TokenSHA256) > 0:
+		sum := sha256.Sum256([]byte(o.Token))
+		return o.Token != "" && subtle.ConstantTimeCompare(sum[:], p.TokenSHA256) == 1
+	case p.NKey != "":
+		return o.Nkey == p.NKey && signed(c.GetNonce(), o)
+	case p.Bcrypt != "" && o.Username == p.Name:
+		l.hashing.Lock()
+		defer l.hashing.Unlock()
+		return bcrypt.CompareHashAndPassword([]byte(p.Bcrypt), []byte(o.Password)) == nil
+	}
+	return false
+}
+
+// signed tells whether a connection holds the private key of the nkey that it
+// names: it has signed the server's nonce.
+func signed(nonce []byte, o *server.ClientOpts) bool {
+	sig, err := base64.RawURLEncoding.DecodeString(o.Sig)
+	if err != nil {
+		sig, err = base64.StdEncoding.DecodeString(o.Sig)
+	}
+	if err != nil || len(nonce) == 0 {
+		return false
+	}
+	public, err := nkeys.FromPublicKey(o.Nkey)
+	return err == nil && public.Verify(nonce, sig) == nil
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// permissions are those of a publisher: his categories' subjects, and hearing
+// his acknowledgements and the head.
+func (l *logins) permissions(categories []string) *server.Permissions {
+	subjects := []string{l.prefix + ".>"}
+	if len(categories) > 0 {
+		subjects = nil
+		for _, c := range categories {
+			subjects = append(subjects, l.prefix+"."+c, l.prefix+"."+c+".>")
+		}
+	}
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: subjects},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>", headSubject}},
+	}
+}
+
+func (l *logins) admitStore(c server.ClientAuthentication) bool {
+	account, err := l.emb.srv.Load().LookupAccount(storeAccount)
+	if err == nil {
+		c.RegisterUser(&server.User{Username: l.emb.user, Account: account})
+	}
+	return err == nil
+}
+
+// admit puts a publisher's connection into an account that nobody is in.
+func (l *logins) admit(c server.ClientAuthentication, p *Publisher) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	account, err := l.account()
+	if err != nil {
+		l.emb.log.Error("no account for a publisher", "error", err)
+		return false
+	}
+	c.RegisterUser(&server.User{Username: p.Name, Account: account, Permissions: l.permissions(p.Categories)})
+	return true
+}
+
+// account gives an empty account; there are never more than connections.
+func (l *logins) account() (*server.Account, error) {
+	for _, a := range l.accounts {
+		if a.NumLocalConnections() == 0 {
+			return a, nil
+		}
+	}
+	srv := l.emb.srv.Load()
+	store, err := srv.LookupAccount(storeAccount)
+	if err != nil {
+		return nil, err
+	}
+	a, err := srv.RegisterAccount(fmt.Sprintf("PUBLISHER_%d", len(l.accounts)+1))
+	if err != nil {
+		return nil, err
+	}
+	l.accounts = append(l.accounts, a)
+	events := l.prefix + ".>"
+	return a, errors.Join(a.AddServiceImport(store, events, events), a.AddStreamImport(store, headSubject, ""))
+}
