@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"home.lab/event-store/httpapi"
+	"home.lab/event-store/ingest"
 	"home.lab/event-store/ledger"
 )
 
@@ -169,7 +170,7 @@ func (c *Config) validateAccess() error {
 	if len(c.NATSUsers) > 0 && c.NATSURL != "" {
 		return errors.New("nats.users: an external NATS (nats.url) has its own users")
 	}
-	return c.closed()
+	return errors.Join(c.ServerTLS.check("server.tls"), c.NATSTLS.check("nats.server_tls"), c.closed())
 }
 
 func (c *Config) knownCategories(name string, categories []string) error {
@@ -205,6 +206,21 @@ func (c *Config) apiTokens() []httpapi.Token {
 	var all []httpapi.Token
 	for _, t := range c.Tokens {
 		all = append(all, httpapi.Token{Name: t.name, SHA256: t.digest(), Scopes: t.scopes, Categories: t.categories})
+	}
+	return all
+}
+
+// publishers are those who may come in to the embedded NATS server.
+func (c *Config) publishers() []ingest.Publisher {
+	var all []ingest.Publisher
+	for _, t := range c.Tokens {
+		if slices.Contains(t.scopes, httpapi.ScopeAppend) || slices.Contains(t.scopes, httpapi.ScopeAdmin) {
+			sum := t.digest()
+			all = append(all, ingest.Publisher{Name: t.name, TokenSHA256: sum[:], Categories: t.categories})
+		}
+	}
+	for _, u := range c.NATSUsers {
+		all = append(all, ingest.Publisher{Name: u.name, Bcrypt: u.bcrypt, NKey: u.nkey, Categories: u.categories})
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 
 // Config is what serve runs with: defaults < file < environment < flags.
 type Config struct {
-	ServerListen  string // server.listen: HTTP address, host:port
-	ServerOpen    bool   // server.open: without tokens, listen beyond this host all the same
-	ServerMetrics string // server.metrics: open, or token (a token with scope read, where there are tokens)
+	ServerListen  string   // server.listen: HTTP address, host:port
+	ServerOpen    bool     // server.open: without tokens, listen beyond this host all the same
+	ServerTLS     tlsFiles // server.tls_cert, server.tls_key, server.tls_client_ca: HTTPS, and whether clients need certificates
+	ServerMetrics string   // server.metrics: open, or token (a token with scope read, where there are tokens)
 
 	Tokens []token // auth.tokens: who may use HTTP, and with scope append the embedded NATS server
 
@@ -30,6 +32,8 @@ type Config struct {
 
 	NATSURL       string        // nats.url: an external NATS; empty runs the embedded server
 	NATSListen    string        // nats.listen: address of the embedded server, host:port
+	NATSTLS       tlsFiles      // nats.server_tls_cert, nats.server_tls_key, nats.server_tls_client_ca: the embedded server's
+	NATSMaxConns  int           // nats.max_connections: of the embedded server
 	NATSUsers     []natsUser    // nats.users: publishers of the embedded server, besides auth.tokens
 	ServerConfig  string        // nats.server_config: nats-server configuration file of the embedded server
 	Stream        string        // nats.stream: name of the stream
@@ -60,6 +64,7 @@ func DefaultConfig() Config {
 		MaxFileSize:    l.MaxFileSize,
 		MaxFileAge:     l.MaxFileAge,
 		NATSListen:     "127.0.0.1:4222",
+		NATSMaxConns:   1000,
 		Stream:         "EVENTS",
 		SubjectPrefix:  "events",
 		SyncInterval:   5 * time.Second,
@@ -82,11 +87,18 @@ var keys = []key{
 	{name: "server.listen", set: func(c *Config, s string) error { return setAddress(&c.ServerListen, s) }},
 	{name: "server.open", set: func(c *Config, s string) error { return setBool(&c.ServerOpen, s) }},
 	{name: "server.metrics", set: func(c *Config, s string) error { return setOneOf(&c.ServerMetrics, s, "open", "token") }},
+	{name: "server.tls_cert", set: func(c *Config, s string) error { c.ServerTLS.cert = s; return nil }},
+	{name: "server.tls_key", set: func(c *Config, s string) error { c.ServerTLS.key = s; return nil }},
+	{name: "server.tls_client_ca", set: func(c *Config, s string) error { c.ServerTLS.clientCA = s; return nil }},
 	{name: "storage.data_dir", set: func(c *Config, s string) error { return setFilled(&c.DataDir, s) }},
 	{name: "storage.max_file_size", set: func(c *Config, s string) error { return setSize(&c.MaxFileSize, s) }},
 	{name: "storage.max_file_age", set: func(c *Config, s string) error { return setSpan(&c.MaxFileAge, s) }},
 	{name: "nats.url", set: func(c *Config, s string) error { return setURL(&c.NATSURL, s) }, secret: true},
 	{name: "nats.listen", set: func(c *Config, s string) error { return setAddress(&c.NATSListen, s) }},
+	{name: "nats.server_tls_cert", set: func(c *Config, s string) error { c.NATSTLS.cert = s; return nil }},
+	{name: "nats.server_tls_key", set: func(c *Config, s string) error { c.NATSTLS.key = s; return nil }},
+	{name: "nats.server_tls_client_ca", set: func(c *Config, s string) error { c.NATSTLS.clientCA = s; return nil }},
+	{name: "nats.max_connections", set: func(c *Config, s string) error { return setCount(&c.NATSMaxConns, s) }},
 	{name: "nats.server_config", set: func(c *Config, s string) error { c.ServerConfig = s; return nil }},
 	{name: "nats.credentials", set: func(c *Config, s string) error { c.NATSLogin.Credentials = s; return nil }},
 	{name: "nats.user", set: func(c *Config, s string) error { c.NATSLogin.User = s; return nil }},
@@ -321,6 +333,16 @@ func setOneOf(to *string, s string, words ...string) error {
 		return fmt.Errorf("%q: one of %s", s, strings.Join(words, ", "))
 	}
 	*to = s
+	return nil
+}
+
+// setCount takes a whole number, at least 20: a few connections are kept for the store itself.
+func setCount(to *int, s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 20 || n > 1_000_000 {
+		return fmt.Errorf("%q: a number from 20 to 1000000", s)
+	}
+	*to = n
 	return nil
 }
 

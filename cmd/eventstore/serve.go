@@ -92,7 +92,11 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLedger(l, log)) }()
 
-	in, err := ingest.Open(ctx, ingestOptions(c, log), l)
+	options, err := ingestOptions(c, log)
+	if err != nil {
+		return err
+	}
+	in, err := ingest.Open(ctx, options, l)
 	if err != nil {
 		return fmt.Errorf("opening the stream: %w", err)
 	}
@@ -100,12 +104,9 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 
 	keeper := retention.New(l, in, c.RetentionEvery, log)
 	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open"})
-	listener, err := net.Listen("tcp", c.ServerListen)
+	listener, err := listenHTTP(c, log)
 	if err != nil {
-		return fmt.Errorf("server.listen: %w", err)
-	}
-	if len(c.Tokens) == 0 && !loopback(listener.Addr().String()) {
-		log.Warn("everyone who reaches the store may read and append", "key", "server.listen", "address", listener.Addr().String())
+		return err
 	}
 	log.Info("listening", "http", listener.Addr().String(), "nats", natsAddress(c, in), "data_dir", c.DataDir, "version", version())
 	return runAll(ctx, listener, l, in, keeper, api, log)
@@ -147,18 +148,6 @@ func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *in
 func configured(ctx context.Context, l *ledger.Ledger) {
 	for end := time.Now().Add(2 * time.Second); !l.Configured() && time.Now().Before(end) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-func newServer(base context.Context, h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return base },
-		// No WriteTimeout: a query may stream for as long as its reader takes.
 	}
 }
 
@@ -206,7 +195,11 @@ func closeLedger(l *ledger.Ledger, log *slog.Logger) error {
 	return nil
 }
 
-func ingestOptions(c Config, log *slog.Logger) ingest.Options {
+func ingestOptions(c Config, log *slog.Logger) (ingest.Options, error) {
+	secure, err := newTLS(c.NATSTLS, log)
+	if err != nil {
+		return ingest.Options{}, fmt.Errorf("nats.server_tls_cert: %w", err)
+	}
 	return ingest.Options{
 		Dir:           filepath.Join(c.DataDir, "jetstream"),
 		Listen:        c.NATSListen,
@@ -218,7 +211,13 @@ func ingestOptions(c Config, log *slog.Logger) ingest.Options {
 		SyncInterval:  c.SyncInterval,
 		MaxBytes:      c.MaxBytes,
 		Logger:        log,
-	}
+
+		Guarded:        len(c.Tokens)+len(c.NATSUsers) > 0,
+		Publishers:     c.publishers(),
+		Open:           c.ServerOpen,
+		TLS:            secure,
+		MaxConnections: c.NATSMaxConns,
+	}, nil
 }
 
 // natsAddress names where publishers connect; of an external URL it leaves out what may be secret.

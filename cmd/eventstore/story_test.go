@@ -62,6 +62,7 @@ type node struct {
 	cmd             *exec.Cmd
 	log             string
 	args            []string // more of serve
+	client          []string // TLS flags of the client commands
 }
 
 func newNode(t *testing.T) *node {
@@ -95,7 +96,12 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func (n *node) url() string { return "http://" + n.http }
+func (n *node) url() string {
+	if n.client != nil {
+		return "https://" + n.http
+	}
+	return "http://" + n.http
+}
 
 func (n *node) start(t *testing.T) {
 	t.Helper()
@@ -110,7 +116,7 @@ func (n *node) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if _, _, code := eventstore(t, "", "health", "--url", n.url()); code == 0 {
+		if _, _, code := eventstore(t, "", append([]string{"health", "--url", n.url()}, n.client...)...); code == 0 {
 			return
 		}
 	}
@@ -195,7 +201,7 @@ func TestStory(t *testing.T) {
 	if took := n.stop(t); took > 5*time.Second {
 		t.Errorf("SIGTERM took %s", took)
 	}
-	if _, _, code := eventstore(t, "", "health", "--url", n.url()); code != 1 {
+	if _, _, code := eventstore(t, "", append([]string{"health", "--url", n.url()}, n.client...)...); code != 1 {
 		t.Errorf("health of a stopped store ended with %d", code)
 	}
 
