@@ -20,6 +20,9 @@ func (l *Ledger) ageAll(ctx context.Context) {
 	v := l.view.Load()
 	for _, s := range v.segs {
 		gone := v.gone[s.first]
+		if x := s.index.Load(); x != nil && s.rewritten < len(gone) && x.lacks(gone) {
+			s.rewritten = len(gone)
+		}
 		if ctx.Err() != nil || len(gone) == s.rewritten || !s.sealed.Load() {
 			continue
 		}
@@ -56,8 +59,8 @@ func (l *Ledger) rewrite(s *segment, gone map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	z := newZipper(f)
-	found, err := withoutCells(path, gone, z)
+	z, g := newZipper(f), newGrowing(s.first)
+	found, err := withoutCells(path, gone, z, g)
 	if err == nil {
 		err = z.flush()
 	}
@@ -67,22 +70,32 @@ func (l *Ledger) rewrite(s *segment, gone map[string]bool) error {
 	if err = errors.Join(err, f.Close()); err != nil || !found {
 		return errors.Join(err, os.Remove(temp))
 	}
-	s.files.Lock()
-	err = os.Rename(temp, path)
-	if err == nil {
-		s.members = z.blocks
-	}
-	s.files.Unlock()
-	if err != nil {
+	if err := l.replace(s, temp, z, g); err != nil {
 		return err
 	}
 	s.measure(l.dir)
 	return syncDir(l.dir)
 }
 
+// replace puts a rewritten .gz and its index in the place of the old ones, of
+// which nothing may stay: they name actors that are gone.
+func (l *Ledger) replace(s *segment, temp string, z *zipper, g *growing) error {
+	settleMembers(z.blocks)
+	s.files.Lock()
+	defer s.files.Unlock()
+	if err := os.Rename(temp, filepath.Join(l.dir, s.name+suffixSealed)); err != nil {
+		return err
+	}
+	s.members = nil
+	l.cache.clear()
+	l.writeIndex(s, z.blocks, g)
+	return nil
+}
+
 // withoutCells copies a segment's lines with gaps for the categories that are
-// gone. found tells whether the file still held any of them.
-func withoutCells(path string, gone map[string]bool, z *zipper) (found bool, err error) {
+// gone, and gathers the index of what stays. found tells whether the file still
+// held any of them.
+func withoutCells(path string, gone map[string]bool, z *zipper, g *growing) (found bool, err error) {
 	var run *gap
 	var prev, hash []byte
 	end := func() error {
@@ -97,6 +110,7 @@ func withoutCells(path string, gone map[string]bool, z *zipper) (found bool, err
 	err = eachLine(path, true, func(raw []byte, _ int64) error {
 		ln, err := parseLine(raw)
 		if err != nil || ln.gap == nil && !gone[string(ln.category)] {
+			g.take(&ln, err)
 			return errors.Join(end(), z.add(append(bytes.Clone(raw), '\n'))) // damage is kept as it is
 		}
 		g := gap{first: ln.id, last: ln.id, count: 1}

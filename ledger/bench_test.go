@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"home.lab/event-store/ledger/sample"
 )
 
 // realistic is an event of about 350 bytes as a line.
@@ -103,5 +105,29 @@ func BenchmarkGet(b *testing.B) {
 		if _, err := l.Get(id); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkIndexAdd is what a chained event costs for the index.
+func BenchmarkIndexAdd(b *testing.B) {
+	var lines []line
+	s := sample.New(1)
+	for i := range 10_000 {
+		category, event := s.Next()
+		d, err := decode(event, category, DefaultConfig().Categories)
+		if err != nil {
+			b.Fatal(err)
+		}
+		lines = append(lines, line{id: ID(i + 1), category: []byte(d.category), action: d.action, actor: d.actor, target: d.target, result: d.result})
+	}
+	g := newGrowing(1)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%150_000 == 0 {
+			g = newGrowing(ID(i + 1))
+		}
+		l := lines[i%len(lines)]
+		l.id = ID(i + 1)
+		g.add(&l)
 	}
 }

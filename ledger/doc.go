@@ -26,6 +26,7 @@
 //	events_20251224_100000.jsonl          a plain segment, named by its first event's time
 //	events_20251223_100000.jsonl.gz       a sealed one: gzip members of about 256 KiB cut at line ends
 //	events_20251223_100000.manifest.json  what was sealed
+//	index/events_20251223_100000.idx      where to find what in it; derived
 //	ledger.key, ledger.pub, LOCK
 //
 // A segment ends before the event that would take it above 100 MB or that is
@@ -64,11 +65,26 @@
 //
 //	{"aged_out":{"first_id":"…","last_id":"…","count":3},"previous_hash":"<of the first>","hash":"<of the last>"}
 //
+// # Indexes
+//
+// An index says which positions of a segment hold which category, action,
+// actor, target and result (compressed bitmaps), where the members of its .gz
+// are, and where its hours begin, which makes a time range a range of
+// positions: timestamps never fall. A position is an id less the segment's
+// first. The active segment's index grows in memory, fed by the projection; at
+// sealing it becomes a file. See index for the format.
+//
+// An index is derived and may be deleted at any time. Its file names the
+// manifest and the size of the .gz that it was made for, and every part has a
+// checksum: one that does not fit is made again, and until then the lines are
+// read. What a query finds by it is compared with the filter again; what it
+// hides is verification's to find.
+//
 // # Goroutines
 //
 // Project chains messages onto the tail (one caller); the committer writes and
 // fsyncs what was projected while the next batch is projected, then publishes
-// a new view and tells who waits; the sealer compresses ended segments and
-// rewrites those of which something aged out. Readers
+// a new view and tells who waits; the sealer compresses ended segments,
+// rewrites those of which something aged out, and makes indexes. Readers
 // take the last view, which never changes, and wait for nobody.
 package ledger

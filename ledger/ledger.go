@@ -64,6 +64,7 @@ type Ledger struct {
 	swept atomic.Uint64 // the files are as decided up to this id
 	freed atomic.Int64  // bytes that ageing out gave back
 	whole sync.RWMutex  // read-held by a verification: what it reads is as decided in its view
+	cache cache
 
 	synced synced // owned by the committer, and by load and Recover without one
 	cancel context.CancelFunc
@@ -103,6 +104,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		return nil, fmt.Errorf("%s: %w", opts.Dir, ErrLocked)
 	}
 	l.room = sync.NewCond(&l.mu)
+	l.cache = newCache()
 	l.work, l.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
 	if l.keys, err = openKeys(opts.Dir); err == nil {

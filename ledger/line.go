@@ -67,6 +67,24 @@ func parseLine(b []byte) (l line, err error) {
 	return l, nil
 }
 
+// first is the first id that the line stands for.
+func (l *line) first() ID {
+	if l.gap != nil {
+		return l.gap.first
+	}
+	return l.id
+}
+
+// firstID is the first id that a block of lines stands for.
+func firstID(lines []byte) (ID, error) {
+	raw, _, _ := bytes.Cut(lines, []byte{'\n'})
+	l, err := parseLine(raw)
+	if err != nil {
+		return 0, err
+	}
+	return l.first(), nil
+}
+
 // preimage appends the RFC 8785 canonical form of the event without its hash:
 // the line's own values, re-ordered by name.
 func (l *line) preimage(b []byte) []byte {

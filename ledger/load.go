@@ -10,7 +10,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // load reads the folder into a projection: the sealed segments by their
@@ -29,49 +32,27 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 	}
 	l.synced = synced{}
 	names := slices.Sorted(maps.Keys(sets)) // by time, so in chain order
+	sealed, err := l.openSealed(ctx, names, sets)
+	if err != nil {
+		return nil, err
+	}
 	for i, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		p.names[name] = true
-		if err := l.loadSegment(p, name, sets[name], i == len(names)-1); err != nil {
+		if err := l.loadSegment(p, name, sets[name], sealed[i], i == len(names)-1); err != nil {
 			return nil, fmt.Errorf("segment %s: %w", name, err)
 		}
 	}
 	return p, nil
 }
 
-// loadSegment brings one segment's files into one of the states that sealing
-// has (see seal) and takes its events into the projection.
-func (l *Ledger) loadSegment(p *projection, name string, set fileSet, last bool) error {
-	path := filepath.Join(l.dir, name)
-	var manifest *Manifest
-	if set.manifest {
-		b, err := os.ReadFile(path + suffixManifest)
-		if err != nil {
-			return err
-		}
-		if m, err := parseManifest(b); err == nil {
-			manifest = &m
-		} else {
-			l.log.Error("damaged manifest", "segment", name, "err", err)
-		}
-	}
-	if set.sealed && set.plain {
-		if manifest != nil && contentMatches(path+suffixSealed, *manifest) {
-			set.plain = false
-			if err := errors.Join(os.Remove(path+suffixPlain), syncDir(l.dir)); err != nil {
-				return err
-			}
-		} else if err := errors.Join(os.Remove(path+suffixSealed), syncDir(l.dir)); err != nil {
-			return err
-		} else {
-			set.sealed = false
-		}
-	}
+// loadSegment takes a segment's events into the projection.
+func (l *Ledger) loadSegment(p *projection, name string, set fileSet, sealed *segment, last bool) error {
 	switch {
-	case set.sealed && manifest != nil:
-		return l.loadSealed(p, name, *manifest)
+	case sealed != nil:
+		return l.loadSealed(p, sealed)
 	case set.sealed:
 		return l.loadLines(p, name, true, false)
 	case set.plain:
@@ -81,38 +62,104 @@ func (l *Ledger) loadSegment(p *projection, name string, set fileSet, last bool)
 	return nil
 }
 
-// loadSealed takes a sealed segment on its manifest's word; of its lines only
-// those of category ledger are read. Verification checks the rest.
-func (l *Ledger) loadSealed(p *projection, name string, m Manifest) error {
+// openSealed opens the sealed segments that have a manifest, several at a time,
+// and makes the indexes that they lack. Where there is none it gives nil.
+func (l *Ledger) openSealed(ctx context.Context, names []string, sets map[string]fileSet) ([]*segment, error) {
+	if err := removeTemps(filepath.Join(l.dir, indexFolder)); err != nil {
+		return nil, err
+	}
+	segs, found := make([]*segment, len(names)), make([]fileSet, len(names))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		g.Go(func() (err error) {
+			if segs[i], found[i], err = l.settleFiles(name, sets[name]); err != nil {
+				return fmt.Errorf("segment %s: %w", name, err)
+			}
+			return gctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		sets[name] = found[i]
+	}
+	return segs, l.makeIndexes(ctx, slices.DeleteFunc(slices.Clone(segs), func(s *segment) bool { return s == nil || s.index.Load() != nil }))
+}
+
+// settleFiles brings a segment's files into one of the states that sealing has
+// (see seal), and opens a sealed one with its index.
+func (l *Ledger) settleFiles(name string, set fileSet) (*segment, fileSet, error) {
+	path := filepath.Join(l.dir, name)
+	var manifest *Manifest
+	if set.manifest {
+		b, err := os.ReadFile(path + suffixManifest)
+		if err != nil {
+			return nil, set, err
+		}
+		if m, err := parseManifest(b); err == nil {
+			manifest = &m
+		} else {
+			l.log.Error("damaged manifest", "segment", name, "err", err)
+		}
+	}
+	if set.sealed && set.plain {
+		remove := path + suffixSealed
+		if manifest != nil && contentMatches(path+suffixSealed, *manifest) {
+			remove, set.plain = path+suffixPlain, false
+		} else {
+			set.sealed = false
+		}
+		if err := errors.Join(os.Remove(remove), syncDir(l.dir)); err != nil {
+			return nil, set, err
+		}
+	}
+	if !set.sealed || manifest == nil {
+		return nil, set, nil
+	}
+	s, err := sealedSegment(name, *manifest)
+	if err == nil {
+		s.measure(l.dir)
+		l.openIndex(s)
+	}
+	return s, set, err
+}
+
+// sealedSegment is a segment on its manifest's word. Verification checks it.
+func sealedSegment(name string, m Manifest) (*segment, error) {
 	first, err := ParseID(m.FirstID)
 	if err != nil {
-		return fmt.Errorf("manifest first_id: %w", err)
+		return nil, fmt.Errorf("manifest first_id: %w", err)
 	}
 	last, err := ParseID(m.LastID)
 	if err != nil {
-		return fmt.Errorf("manifest last_id: %w", err)
+		return nil, fmt.Errorf("manifest last_id: %w", err)
 	}
 	from, to := m.times()
 	s := &segment{name: name, first: first, last: last, firstTime: microsOf(from), lastTime: microsOf(to),
 		size: m.Bytes, manifest: &m, digest: m.digest()}
+	m.Map = "" // large, and on disk
 	s.sealed.Store(true)
-	s.measure(l.dir)
+	return s, nil
+}
+
+// loadSealed takes a sealed segment on its manifest's word; of its lines only
+// those of category ledger are read.
+func (l *Ledger) loadSealed(p *projection, s *segment) error {
+	m := s.manifest
 	if m.has(CategoryLedger) {
-		err := eachLine(filepath.Join(l.dir, name+suffixSealed), true, func(raw []byte, _ int64) error {
-			if ln, err := parseLine(raw); err == nil && string(ln.category) == CategoryLedger {
-				p.time = ln.time
-				p.recall(&ln)
-				if string(ln.action) == `"events_missing"` {
-					p.missing++ // the last missing id is the event's own
-				}
+		if err := l.eachOwn(s, func(ln *line) {
+			p.time = ln.time
+			p.recall(ln)
+			if string(ln.action) == `"events_missing"` {
+				p.missing++ // the last missing id is the event's own
 			}
-			return nil
-		})
-		if err != nil {
-			l.log.Error("damaged segment", "segment", name, "err", err)
+		}); err != nil {
+			l.log.Error("damaged segment", "segment", s.name, "err", err)
 		}
 	}
-	ids := int64(last-first) + 1
+	ids := int64(s.last-s.first) + 1
 	for _, c := range m.Categories {
 		p.counts[c.Category] += c.Count
 		p.events += c.Count
@@ -120,7 +167,7 @@ func (l *Ledger) loadSealed(p *projection, name string, m Manifest) error {
 	}
 	p.missing += ids
 	p.segs = append(p.segs, s)
-	p.id, p.time = last, s.lastTime
+	p.id, p.time = s.last, s.lastTime
 	copy(p.hash[:], m.LastHash)
 	return nil
 }
@@ -134,8 +181,7 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	} else if err := l.settle(path); err != nil {
 		return err
 	}
-	p.tally = newTally(name, p.id+1)
-	p.ids, p.offsets = []ID{}, nil
+	p.track(name)
 	n := int64(0)
 	err := eachLine(path, zip, func(raw []byte, _ int64) error {
 		n++
@@ -146,7 +192,7 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 		l.log.Error("damaged segment", "segment", name, "line", n, "err", err)
 		p.unsound = fmt.Errorf("segment %s is damaged: %w", name, err)
 	}
-	if len(p.ids) == 0 && n == 0 && !zip {
+	if len(p.lines.ids) == 0 && n == 0 && !zip {
 		p.tally = nil
 		delete(p.names, name)
 		return errors.Join(os.Remove(path), syncDir(l.dir))
@@ -156,7 +202,13 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	}
 	if p.tally.bytes > 0 {
 		p.end()
-		p.segs[len(p.segs)-1].sealed.Store(zip)
+	}
+	if zip && p.tally == nil {
+		s := p.segs[len(p.segs)-1]
+		s.lines.Store(nil)
+		s.growing.Store(nil)
+		s.sealed.Store(true)
+		l.openIndex(s)
 	}
 	return nil
 }
@@ -181,6 +233,7 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 	}
 	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > 1<<28 {
 		p.tally.skip(raw)
+		p.growing.skip()
 		return
 	}
 	p.count(&ln, append(bytes.Clone(raw), '\n'), ln.hash)

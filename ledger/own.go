@@ -177,7 +177,7 @@ func (c *Comparison) get(id ID) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	c.at = i
-	return findLine(c.lines[c.starts[i]:c.starts[i+1]], id)
+	return asEvent(c.lines[c.starts[i]:c.starts[i+1]-1], id)
 }
 
 func (c *Comparison) load(id ID) error {
@@ -186,24 +186,39 @@ func (c *Comparison) load(id ID) error {
 	if s == nil {
 		return ErrNotFound
 	}
-	src, err := s.open(c.l.dir)
+	src, err := c.l.open(s)
 	if err != nil {
 		return err
 	}
-	defer src.f.Close()
-	b := src.block(id)
+	defer src.release()
+	b := src.find(id)
 	if b < 0 {
 		return ErrNotFound
 	}
-	if c.lines, err = src.read(src.blocks[b], c.lines); err != nil {
+	c.lines, err = src.read(src.block(b), c.lines)
+	if errors.Is(err, errMoved) {
+		c.l.doubt(src, err)
+		return c.load(id)
+	}
+	if err != nil {
 		return err
 	}
 	c.starts, c.at = lineStarts(c.lines, c.starts[:0]), 0
-	c.from, c.to = src.blocks[b].first, s.last
-	if b+1 < len(src.blocks) {
-		c.to = src.blocks[b+1].first - 1
+	c.from, c.to = src.block(b).first, s.last
+	if b+1 < src.blocks() {
+		c.to = src.block(b+1).first - 1
 	}
 	return nil
+}
+
+// lineStarts finds where the lines of a block start, and the end of the last.
+func lineStarts(lines []byte, starts []int) []int {
+	starts = append(starts, 0)
+	eachOf(lines, 0, func(raw []byte) bool {
+		starts = append(starts, starts[len(starts)-1]+len(raw)+1)
+		return true
+	})
+	return starts
 }
 
 // same tells whether a message projects to a stored line.

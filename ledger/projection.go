@@ -28,9 +28,9 @@ type projection struct {
 
 	segs    []*segment // ended, in order
 	names   map[string]bool
-	tally   *tally // of the active segment; nil before its first event
-	ids     []ID   // of the active segment's lines
-	offsets []int64
+	tally   *tally     // of the active segment; nil before its first event
+	lines   plainLines // of the active segment
+	growing *growing   // its index
 
 	counts  map[string]int64
 	events  int64
@@ -254,8 +254,9 @@ func (p *projection) chain(d Draft, id ID, at micros) {
 // count takes a sound line into the state, when it was chained just now and
 // when it was found on disk.
 func (p *projection) count(l *line, raw, hash []byte) {
-	p.ids = append(p.ids, l.id)
-	p.offsets = append(p.offsets, p.tally.bytes)
+	p.lines.ids = append(p.lines.ids, l.id)
+	p.lines.offsets = append(p.lines.offsets, p.tally.bytes)
+	p.growing.add(l)
 	before := p.tally.missing
 	p.tally.add(l, raw, hash)
 	p.missing += p.tally.missing - before
@@ -275,13 +276,17 @@ func (p *projection) begin(at micros) {
 		name += "_" + (p.id + 1).String()
 	}
 	p.names[name] = true
-	p.tally = newTally(name, p.id+1)
-	p.ids, p.offsets = nil, nil
+	p.track(name)
+}
+
+// track starts to gather what a segment holds, whose events are behind the tail.
+func (p *projection) track(name string) {
+	p.tally, p.growing, p.lines = newTally(name, p.id+1), newGrowing(p.id+1), plainLines{}
 }
 
 // end closes the active segment; the sealer compresses it.
 func (p *projection) end() {
-	p.segs = append(p.segs, endedSegment(p.tally, p.ids, p.offsets))
+	p.segs = append(p.segs, endedSegment(p.tally, p.lines, p.growing))
 	p.tally = nil
 }
 
@@ -295,7 +300,10 @@ func (p *projection) view() *view {
 	}
 	if p.tally != nil {
 		v.active = &segment{name: p.tally.name, first: p.tally.first, last: p.id, firstTime: p.tally.firstTime,
-			lastTime: p.time, size: p.tally.bytes, ids: p.ids, offsets: p.offsets}
+			lastTime: p.time, size: p.tally.bytes}
+		lines := p.lines
+		v.active.lines.Store(&lines)
+		v.active.growing.Store(p.growing)
 	}
 	return v
 }

@@ -2,42 +2,69 @@ package ledger
 
 import (
 	"bytes"
-	"context"
-	"fmt"
-	"slices"
+	"errors"
 	"sort"
-	"strings"
 	"time"
 )
 
 // Get gives the stored line of an event, without its newline. Errors are
 // ErrNotFound and ErrAgedOut, or what kept the segment from being read.
 func (l *Ledger) Get(id ID) ([]byte, error) {
-	v := l.view.Load()
-	s := v.segment(id)
-	if s == nil {
-		return nil, ErrNotFound
+	for {
+		v := l.view.Load()
+		s := v.segment(id)
+		if s == nil {
+			return nil, ErrNotFound
+		}
+		src, err := l.open(s)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := l.get(src, id)
+		src.release()
+		if errors.Is(err, errMoved) {
+			l.doubt(src, err)
+			continue
+		}
+		if err == nil && len(v.gone[s.first]) > 0 {
+			if ln, err := parseLine(raw); err == nil && v.gone[s.first][string(ln.category)] {
+				return nil, ErrAgedOut // decided, not rewritten yet
+			}
+		}
+		return raw, err
 	}
-	src, err := s.open(l.dir)
-	if err != nil {
-		return nil, err
+}
+
+// get reads one line, which is kept for the next who asks.
+func (l *Ledger) get(src *source, id ID) ([]byte, error) {
+	if raw, ok := l.cache.line(src, id); ok {
+		return raw, nil
 	}
-	defer src.f.Close()
-	b := src.block(id)
+	b := src.find(id)
 	if b < 0 {
 		return nil, ErrNotFound
 	}
-	lines, err := src.read(src.blocks[b], nil)
-	if err != nil {
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	_, ordered := src.hours()
+	var raw []byte
+	found := ErrNotFound
+	err := src.each(src.block(b), buf, func(line []byte) bool {
+		at, ok := idOf(line)
+		if ok && at >= id {
+			raw, found = asEvent(line, id)
+		}
+		return errors.Is(found, ErrNotFound) && !(ordered && ok && at >= id)
+	})
+	if found == nil {
+		err = nil // whatever is behind it
+	}
+	if err = errors.Join(err, found); err != nil {
 		return nil, err
 	}
-	raw, err := findLine(lines, id)
-	if err == nil && len(v.gone[s.first]) > 0 {
-		if ln, err := parseLine(raw); err == nil && v.gone[s.first][string(ln.category)] {
-			return nil, ErrAgedOut // decided, not rewritten yet
-		}
-	}
-	return raw, err
+	raw = bytes.Clone(raw)
+	l.cache.keep(src, id, raw)
+	return raw, nil
 }
 
 // segment finds the segment that accounts for an id, or nil.
@@ -55,27 +82,14 @@ func (v *view) segment(id ID) *segment {
 	return v.segs[i]
 }
 
-// block finds the block that would hold an id; -1 when none can.
-func (src *source) block(id ID) int {
-	return sort.Search(len(src.blocks), func(i int) bool { return src.blocks[i].first > id }) - 1
-}
-
-// findLine finds an event in a block. The id is at a fixed place of its line.
-func findLine(lines []byte, id ID) ([]byte, error) {
-	want := append(id.append([]byte(`{"id":"`)), '"')
-	for len(lines) > 0 {
-		end := bytes.IndexByte(lines, '\n')
-		if end < 0 {
-			break
-		}
-		raw := lines[:end:end]
-		if bytes.HasPrefix(raw, want) {
-			return raw, nil
-		}
-		if ln, err := parseGapOf(raw); err == nil && ln.gap.first <= id && id <= ln.gap.last {
-			return nil, ErrAgedOut
-		}
-		lines = lines[end+1:]
+// asEvent gives a line when it is the event with the id. The id is at a fixed
+// place of its line.
+func asEvent(raw []byte, id ID) ([]byte, error) {
+	if bytes.HasPrefix(raw, append(id.append([]byte(`{"id":"`)), '"')) {
+		return raw, nil
+	}
+	if ln, err := parseGapOf(raw); err == nil && ln.gap.first <= id && id <= ln.gap.last {
+		return nil, ErrAgedOut
 	}
 	return nil, ErrNotFound
 }
@@ -85,181 +99,6 @@ func parseGapOf(raw []byte) (line, error) {
 		return line{}, errLine
 	}
 	return parseGap(raw)
-}
-
-// A Filter chooses events. Values of one field are alternatives, fields must
-// all hold; Start and End are inclusive, Before and After are not.
-type Filter struct {
-	Categories, Actions, Actors, Targets, Results []string
-	Start, End                                    time.Time // zero: open
-	Text                                          string    // case-insensitive, in any field's value
-	Before, After                                 ID        // 0: open
-	Ascending                                     bool
-	Limit                                         int // 0: none
-}
-
-// matcher is a filter made ready for comparison with raw lines.
-type matcher struct {
-	categories                        []string
-	actions, actors, targets, results [][]byte
-	start, end                        micros
-	before, after                     ID
-	text                              []byte
-	gone                              map[string]bool // categories that aged out of the segment at hand
-}
-
-func (f Filter) matcher() matcher {
-	m := matcher{categories: f.Categories, actions: quoteAll(f.Actions), actors: quoteAll(f.Actors),
-		targets: quoteAll(f.Targets), results: quoteAll(f.Results), end: 1<<63 - 1, before: f.Before, after: f.After}
-	if !f.Start.IsZero() {
-		m.start = microsOf(f.Start)
-		if m.start.time().Before(f.Start) {
-			m.start++
-		}
-	}
-	if !f.End.IsZero() {
-		m.end = microsOf(f.End)
-	}
-	if m.before == 0 {
-		m.before = MaxID + 1
-	}
-	if f.Text != "" {
-		q := quote(nil, strings.ToValidUTF8(strings.ToLower(f.Text), "\uFFFD"))
-		m.text = q[1 : len(q)-1]
-	}
-	return m
-}
-
-func quoteAll(values []string) [][]byte {
-	var out [][]byte
-	for _, v := range values {
-		out = append(out, quote(nil, strings.ToValidUTF8(v, "\uFFFD")))
-	}
-	return out
-}
-
-// segment tells whether a segment can hold a match.
-func (m *matcher) segment(s *segment) bool {
-	if s.last <= m.after || s.first >= m.before || s.lastTime < m.start || s.firstTime > m.end {
-		return false
-	}
-	return s.manifest == nil || len(m.categories) == 0 || slices.ContainsFunc(m.categories, s.manifest.has)
-}
-
-func (m *matcher) line(l *line) bool {
-	return l.gap == nil && !m.gone[string(l.category)] && l.id > m.after && l.id < m.before && l.time >= m.start && l.time <= m.end &&
-		(len(m.categories) == 0 || slices.Contains(m.categories, string(l.category))) &&
-		oneOf(m.actions, l.action) && oneOf(m.actors, l.actor) && oneOf(m.targets, l.target) &&
-		oneOf(m.results, l.result) && (m.text == nil || m.contains(l))
-}
-
-func oneOf(values [][]byte, v []byte) bool {
-	if len(values) == 0 {
-		return true
-	}
-	for _, w := range values {
-		if bytes.Equal(v, w) {
-			return true
-		}
-	}
-	return false
-}
-
-// contains looks for the text in the values, not in the names around them.
-func (m *matcher) contains(l *line) bool {
-	for _, v := range [][]byte{l.action, l.actor, l.target, l.data, l.result, l.err, l.category, l.idText, l.timeText, l.hash} {
-		if bytes.Contains(bytes.ToLower(v), m.text) {
-			return true
-		}
-	}
-	return false
-}
-
-// Query calls yield for every committed event that the filter chooses, newest
-// first unless Ascending, with its stored line (without newline, valid during
-// the call only). An error of yield ends the query.
-func (l *Ledger) Query(ctx context.Context, f Filter, yield func(line []byte) error) error {
-	v := l.view.Load()
-	segs := v.all()
-	m := f.matcher()
-	left := f.Limit
-	if left == 0 {
-		left = -1
-	}
-	var buf []byte
-	for i := range segs {
-		s := segs[i]
-		if !f.Ascending {
-			s = segs[len(segs)-1-i]
-		}
-		if left == 0 {
-			return nil
-		}
-		if !m.segment(s) {
-			continue
-		}
-		m.gone = v.gone[s.first]
-		var err error
-		if buf, err = l.querySegment(ctx, s, &m, f.Ascending, &left, buf, yield); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Ledger) querySegment(ctx context.Context, s *segment, m *matcher, up bool, left *int, buf []byte, yield func([]byte) error) ([]byte, error) {
-	src, err := s.open(l.dir)
-	if err != nil {
-		return buf, err
-	}
-	defer src.f.Close()
-	var starts []int
-	for i := range src.blocks {
-		if !up {
-			i = len(src.blocks) - 1 - i
-		}
-		b := src.blocks[i]
-		if b.first >= m.before || i+1 < len(src.blocks) && src.blocks[i+1].first <= m.after+1 && m.after > 0 {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return buf, err
-		}
-		if buf, err = src.read(b, buf); err != nil {
-			return buf, fmt.Errorf("reading segment %s: %w", s.name, err)
-		}
-		starts = lineStarts(buf, starts[:0])
-		for j := range len(starts) - 1 {
-			if !up {
-				j = len(starts) - 2 - j
-			}
-			raw := buf[starts[j] : starts[j+1]-1]
-			ln, err := parseLine(raw)
-			if err != nil || !m.line(&ln) {
-				continue // a damaged line is verification's to report
-			}
-			if err := yield(raw); err != nil {
-				return buf, err
-			}
-			if *left--; *left == 0 {
-				return buf, nil
-			}
-		}
-	}
-	return buf, nil
-}
-
-// lineStarts finds where the lines of a block start, and the end of the last.
-func lineStarts(lines []byte, starts []int) []int {
-	starts = append(starts, 0)
-	for at := 0; ; {
-		n := bytes.IndexByte(lines[at:], '\n')
-		if n < 0 {
-			return starts
-		}
-		at += n + 1
-		starts = append(starts, at)
-	}
 }
 
 // ActiveFirst is the first id of the active segment, or the next id when there

@@ -32,6 +32,7 @@ func (l *Ledger) sealAll(ctx context.Context) {
 			l.log.Info("sealed", "segment", s.name, "bytes", s.size, "bytes_on_disk", s.disk.Load())
 		}
 		l.ageAll(ctx)
+		l.indexAll(ctx)
 	}
 }
 
@@ -49,7 +50,9 @@ func (l *Ledger) seal(s *segment) error {
 	if err != nil {
 		return fmt.Errorf("compressing: %w", err)
 	}
-	if err := writeFile(l.dir, s.name+suffixManifest, append(s.manifest.canonical(), '\n')); err != nil {
+	whole := *s.manifest
+	whole.Map = s.categoryMap
+	if err := writeFile(l.dir, s.name+suffixManifest, append(whole.canonical(), '\n')); err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
 	if err := os.Rename(zipped+suffixTemp, zipped); err != nil {
@@ -58,14 +61,15 @@ func (l *Ledger) seal(s *segment) error {
 	if err := syncDir(l.dir); err != nil {
 		return err
 	}
-	s.files.Lock()
-	s.members = blocks
-	s.files.Unlock()
+	l.writeIndex(s, blocks, s.growing.Load())
 	s.measure(l.dir)
 	if err := errors.Join(os.Remove(plain), syncDir(l.dir)); err != nil {
 		return err
 	}
 	s.sealed.Store(true)
+	s.categoryMap = ""
+	s.lines.Store(nil)
+	s.growing.Store(nil)
 	return nil
 }
 
@@ -99,6 +103,7 @@ func compress(plain, zipped string) ([]block, error) {
 	if err == nil {
 		err = out.Sync()
 	}
+	settleMembers(z.blocks)
 	return z.blocks, errors.Join(err, out.Close())
 }
 
@@ -129,17 +134,14 @@ func (z *zipper) flush() error {
 	if z.lines.Len() == 0 {
 		return nil
 	}
-	first, err := firstID(z.lines.Bytes())
-	if err != nil {
-		return err
-	}
 	packed, err := z.member.pack(z.lines.Bytes())
 	if err != nil {
 		return err
 	}
-	n := int64(len(packed))
-	z.blocks = append(z.blocks, block{first, z.off, n, int64(z.lines.Len())})
-	z.off += n
+	b := memberOf(z.lines.Bytes())
+	b.off, b.n = z.off, int64(len(packed))
+	z.blocks = append(z.blocks, b)
+	z.off += b.n
 	z.lines.Reset()
 	_, err = z.out.Write(packed)
 	return err

@@ -1,0 +1,127 @@
+package ledger
+
+import (
+	"bytes"
+	"math"
+	"os"
+	"slices"
+)
+
+// noTime is the time of a member that holds no event, until settleMembers.
+const noTime = micros(math.MaxInt64)
+
+// scanMembers finds the members of a sealed segment that has no index.
+func scanMembers(path string) (blocks []block, err error) {
+	err = inflateAll(path, func(b block, _ []byte) error {
+		blocks = append(blocks, b)
+		return nil
+	})
+	settleMembers(blocks)
+	return blocks, err
+}
+
+// inflateAll calls f for each member of a .gz, in order. What is damaged is one
+// block up to where the next member begins; of it f gets what could be read.
+func inflateAll(path string, f func(b block, lines []byte) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	var zipped []byte
+	var lines bytes.Buffer
+	for off := int64(0); off < info.Size(); {
+		n, sound, err := memberAt(file, off, info.Size())
+		if err != nil {
+			return err
+		}
+		zipped = grown(zipped, n)
+		if err := readAt(file, zipped, off); err != nil {
+			return err
+		}
+		lines.Reset()
+		if _, err := lines.ReadFrom(newMemberReader(bytes.NewReader(zipped))); err != nil {
+			sound = false
+		}
+		b := memberOf(lines.Bytes())
+		b.off, b.n, b.damaged = off, n, !sound
+		if err := f(b, lines.Bytes()); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+// memberAt is how long the member at off is. Where there is none it is how far
+// it is to the next.
+func memberAt(file *os.File, off, size int64) (n int64, sound bool, err error) {
+	head := make([]byte, min(int64(memberHeader), size-off))
+	if err := readAt(file, head, off); err != nil {
+		return 0, false, err
+	}
+	if n, err := memberLen(head); err == nil && int64(n) <= size-off {
+		return int64(n), true, nil
+	}
+	rest := make([]byte, size-off)
+	if err := readAt(file, rest, off); err != nil {
+		return 0, false, err
+	}
+	for at := 1; ; at++ {
+		i := bytes.Index(rest[at:], []byte(memberMagic))
+		if i < 0 {
+			return size - off, false, nil
+		}
+		if at += i; soundAt(rest[at:]) {
+			return int64(at), false, nil
+		}
+	}
+}
+
+// soundAt tells whether b begins with a sound member.
+func soundAt(b []byte) bool {
+	n, err := memberLen(b)
+	return err == nil && n <= len(b) && checkMember(b[:n]) == nil
+}
+
+// memberOf describes a member by its lines; where it is stays to be set.
+func memberOf(lines []byte) block {
+	b := block{rawSize: int64(len(lines)), at: noTime}
+	eachOf(lines, 0, func(raw []byte) bool {
+		l, err := parseLine(raw)
+		if err != nil {
+			return true // damage is kept as it is
+		}
+		if b.first == 0 {
+			b.first = l.first()
+		}
+		if l.gap == nil {
+			b.at = l.time
+		}
+		return l.gap != nil
+	})
+	return b
+}
+
+// settleMembers gives members that hold no sound line the id of the one before,
+// and those that hold no event the time of the next.
+func settleMembers(members []block) {
+	first := ID(0)
+	for i := range members {
+		if members[i].first == 0 {
+			members[i].first = first
+		}
+		first = members[i].first
+	}
+	at := noTime
+	for i := range slices.Backward(members) {
+		if members[i].at == noTime {
+			members[i].at = at
+		}
+		at = members[i].at
+	}
+}

@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Query calls yield for every committed event that the filter chooses, newest
+// first unless Ascending, with its stored line (without newline, valid during
+// the call only). An error of yield ends the query.
+func (l *Ledger) Query(ctx context.Context, f Filter, yield func(line []byte) error) error {
+	q := l.query(f)
+	return q.run(func() error {
+		return q.inOrder(ctx, q.picks(), func(r found) error {
+			for _, raw := range r.lines {
+				if err := yield(raw); err != nil {
+					return err
+				}
+				if q.gave(raw) {
+					return errEnough
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// errEnough ends a query whose limit is reached.
+var errEnough = errors.New("enough")
+
+// A query is one run of a filter over a view.
+type query struct {
+	l    *Ledger
+	v    *view
+	m    matcher
+	up   bool
+	left int                // events until the limit; below 0: no limit
+	read map[*segment]error // segments whose index cannot be used, and why
+
+	given int // since run began anew
+	last  ID
+}
+
+func (l *Ledger) query(f Filter) *query {
+	q := &query{l: l, v: l.view.Load(), m: f.matcher(), up: f.Ascending, left: f.Limit, read: map[*segment]error{}}
+	if q.left == 0 {
+		q.left = -1
+	}
+	q.m.before = min(q.m.before, q.v.head.ID+1)
+	return q
+}
+
+// run runs the query, again from where it was when a segment's files were
+// replaced meanwhile or its index turned out to be wrong.
+func (q *query) run(do func() error) error {
+	for {
+		err := do()
+		var at *sourceError
+		switch {
+		case errors.Is(err, errEnough):
+			return nil
+		case !errors.As(err, &at) || q.read[at.src.seg] != nil:
+			return err
+		case errors.Is(err, errMoved), errors.Is(err, errIndex):
+			q.l.doubt(at.src, err)
+		case !errors.Is(err, ErrDamaged):
+			return err
+		}
+		if !errors.Is(err, errMoved) {
+			q.read[at.src.seg] = err
+		}
+		q.goOn()
+	}
+}
+
+// gave notes an event that was given, and tells whether it is the last.
+func (q *query) gave(raw []byte) bool {
+	q.last, _ = idOf(raw)
+	q.given++
+	return q.given == q.left
+}
+
+// goOn makes the query go on behind what it gave.
+func (q *query) goOn() {
+	if q.given == 0 {
+		return
+	}
+	if q.left > 0 {
+		q.left -= q.given
+	}
+	if q.up {
+		q.m.after = q.last
+	} else {
+		q.m.before = q.last
+	}
+	q.given = 0
+}
+
+// A sourceError is why a segment could not be read in the way that was tried.
+type sourceError struct {
+	src *source
+	err error
+}
+
+func (e *sourceError) Error() string { return fmt.Sprintf("segment %s: %v", e.src.seg.name, e.err) }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// segments are those of the view that can hold a match, in the query's order.
+func (q *query) segments() iter.Seq[*segment] {
+	return func(yield func(*segment) bool) {
+		segs := q.v.all()
+		if !q.up {
+			segs = slices.Clone(segs)
+			slices.Reverse(segs)
+		}
+		for _, s := range segs {
+			if q.m.segment(s) && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// A pick is what a query wants to read of a block: the lines of some ids, in
+// ascending order, or all that match.
+type pick struct {
+	src *source
+	m   *matcher // with what is gone from the segment
+	at  int      // the block
+	ids []ID     // nil: all
+	err error    // instead of all else
+}
+
+// picks are the query's picks in its order. Where the index says which lines
+// are wanted there are no more than the limit needs.
+func (q *query) picks() iter.Seq[pick] {
+	return func(yield func(pick) bool) {
+		want := q.left
+		if q.m.text != nil {
+			want = -1
+		}
+		for s := range q.segments() {
+			p, err := q.plan(s)
+			if err != nil {
+				yield(pick{err: err})
+				return
+			}
+			more := p.picks(q.up, &want, yield)
+			p.src.release()
+			if !more || want == 0 {
+				return
+			}
+		}
+	}
+}
+
+// found is what a pick gave, in the query's order.
+type found struct {
+	lines [][]byte
+	buf   *buffer
+	err   error
+}
+
+// look reads what a pick wants. The lines are valid until buf is given back.
+func (q *query) look(p pick) found {
+	if p.err != nil {
+		return found{err: p.err}
+	}
+	defer p.src.release()
+	r := found{buf: buffers.Get().(*buffer)}
+	if p.ids == nil {
+		r.err = q.lookAtAll(p, &r)
+	} else {
+		r.err = q.lookAt(p, &r)
+	}
+	if r.err != nil {
+		r.err = &sourceError{p.src, r.err}
+	}
+	if !q.up {
+		slices.Reverse(r.lines)
+	}
+	return r
+}
+
+// lookAt takes the lines that the index named. They must be there, and be what
+// was asked for.
+func (q *query) lookAt(p pick, r *found) (err error) {
+	lines, kept := q.kept(p)
+	if !kept {
+		if lines, err = p.src.linesOf(p.at, p.ids, r.buf); err != nil {
+			return err
+		}
+	}
+	for i, raw := range lines {
+		ln, err := parseLine(raw)
+		if err != nil || !p.m.line(&ln) {
+			return fmt.Errorf("%w: event %s is not what it says", errIndex, p.ids[i])
+		}
+		if p.m.text == nil || r.contains(p.m, &ln) {
+			r.lines = append(r.lines, raw)
+		}
+		if !kept && p.src.x != nil && p.m.text == nil && len(p.ids) <= sparse {
+			q.l.cache.keep(p.src, p.ids[i], slices.Clone(raw))
+		}
+	}
+	return nil
+}
+
+// kept gives the lines of a pick when all of them are kept.
+func (q *query) kept(p pick) (lines [][]byte, ok bool) {
+	for _, id := range p.ids {
+		raw, ok := q.l.cache.line(p.src, id)
+		if !ok {
+			return nil, false
+		}
+		lines = append(lines, raw)
+	}
+	return lines, true
+}
+
+// lookAtAll takes every line of a block that matches. Damaged lines are
+// verification's to report.
+func (q *query) lookAtAll(p pick, r *found) error {
+	err := p.src.each(p.src.block(p.at), r.buf, func(raw []byte) bool {
+		if p.m.text != nil && !r.mayContain(p.m, raw) {
+			return true
+		}
+		ln, err := parseLine(raw)
+		if err == nil && p.m.line(&ln) && (p.m.text == nil || r.contains(p.m, &ln)) {
+			r.lines = append(r.lines, raw)
+		}
+		return true
+	})
+	if errors.Is(err, ErrDamaged) {
+		q.l.log.Error("damaged segment", "segment", p.src.seg.name, "err", err)
+		return nil
+	}
+	return err
+}
+
+// mayContain rules out most lines at once: a line whose bytes do not hold the
+// text has no value that does.
+func (r *found) mayContain(m *matcher, raw []byte) bool {
+	r.buf.lower = appendLower(r.buf.lower[:0], raw)
+	return bytes.Contains(r.buf.lower, m.text)
+}
+
+func (r *found) contains(m *matcher, l *line) (ok bool) {
+	ok, r.buf.lower = m.contains(l, r.buf.lower)
+	return ok
+}
