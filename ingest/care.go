@@ -26,16 +26,10 @@ type StreamStatus struct {
 	Moved       []Moved  `json:"moved,omitempty"`    // since the start: events with other ids than NATS acknowledged
 }
 
-// Status asks the stream; when it does not answer within a second, the
-// answer is the last one seen, with connected false.
+// Status is the stream as last seen, at most about observeEvery ago: who asks
+// never waits for the stream. Connected says whether it answered then.
 func (i *Ingest) Status() StreamStatus {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	connected := i.nc.IsConnected() && i.ready.Load()
-	if connected {
-		_, err := i.check(ctx)
-		connected = err == nil
-	}
+	connected := i.nc.IsConnected() && i.ready.Load() && i.answers.Load()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := StreamStatus{
@@ -50,6 +44,25 @@ func (i *Ingest) Status() StreamStatus {
 		s.Lag = i.state.LastSeq - head
 	}
 	return s
+}
+
+// observe keeps what Status tells fresh.
+func (i *Ingest) observe(ctx context.Context) error {
+	tick := time.NewTicker(observeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !i.nc.IsConnected() || !i.ready.Load() {
+			continue
+		}
+		actx, cancel := context.WithTimeout(ctx, observeEvery)
+		i.check(actx) // keeps what it saw, also that there was no answer
+		cancel()
+	}
 }
 
 // watch finds out whether the stream is still the one that was compared: a
@@ -99,6 +112,7 @@ func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
 // the worse is logged once.
 func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
 	s, err := i.js.Stream(ctx, i.o.Stream)
+	i.answers.Store(err == nil)
 	if err != nil {
 		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
 	}

@@ -19,6 +19,7 @@ const (
 	pullBytes     = 32 << 20
 
 	watchEvery    = 5 * time.Second  // the stream's creation time
+	observeEvery  = time.Second      // what Status tells
 	driftEvery    = time.Minute      // the stream's settings
 	trimStep      = 20_000           // messages that trimming removes at least
 	ownEvery      = time.Second      // the ledger's own messages
@@ -41,6 +42,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 	g.Go(func() error { return i.publishOwn(ctx) })
 	g.Go(func() error { return i.publishHead(ctx) })
 	g.Go(func() error { return i.revive(ctx) })
+	g.Go(func() error { return i.observe(ctx) })
 	err := g.Wait()
 	i.ready.Store(false)
 	return err

@@ -63,6 +63,7 @@ type Ingest struct {
 	reset  chan struct{}   // capacity 1: the connection is another one
 
 	ready   atomic.Bool  // reconciled: appends may pass
+	answers atomic.Bool  // the stream did when it was asked last
 	atEnd   atomic.Bool  // the consumer has seen the stream's last message
 	skew    atomic.Int64 // nanoseconds, of the last message that came live
 	nudge   chan struct{}

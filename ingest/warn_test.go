@@ -60,25 +60,49 @@ func TestFullnessIsToldBeforeEventsAreRefused(t *testing.T) {
 		kind    string
 	}{{79, "", ""}, {85, "85 % full", "nearly full"}, {97, "97 % full", "almost full"}} {
 		cfg := f.ing.wanted()
-		cfg.MaxBytes = int64(f.ing.Status().Bytes * 100 / c.percent)
+		cfg.MaxBytes = int64(f.status().Bytes * 100 / c.percent)
 		if _, err := f.ing.js.UpdateStream(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}
-		got := strings.Join(f.ing.Status().Warnings, "; ")
+		got := strings.Join(f.status().Warnings, "; ")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("at %d %%: %q", c.percent, got)
 		}
 		if c.want != "" && !strings.Contains(log.String(), `kind="`+c.kind) {
 			t.Errorf("at %d %% the log is silent", c.percent)
 		}
-		f.ing.Status()
-		f.ing.Status()
+		f.status()
+		f.status()
 	}
 	if n := strings.Count(log.String(), "stream is in danger"); n != 2 {
 		t.Errorf("told %d times:\n%s", n, log.String())
 	}
 	if _, _, err := f.ing.Append(t.Context(), f.draft("x"), ""); err != nil {
 		t.Errorf("Append: %v", err)
+	}
+}
+
+// status is the stream as it is now.
+func (f *fixture) status() StreamStatus {
+	f.t.Helper()
+	if _, err := f.ing.check(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	return f.ing.Status()
+}
+
+// Status is kept fresh without being asked, and asks nobody.
+func TestStatusIsFromMemory(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	f.get(put(t, f))
+	soon(t, "the message in the status", func() bool { s := f.ing.Status(); return s.Messages > 0 && s.Connected && s.Lag == 0 })
+	before := f.ing.nc.Stats().OutMsgs
+	for range 1000 {
+		f.ing.Status()
+	}
+	if n := f.ing.nc.Stats().OutMsgs - before; n > 500 { // the store itself sends a few
+		t.Errorf("1,000 calls sent %d messages", n)
 	}
 }
 
