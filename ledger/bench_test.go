@@ -20,8 +20,22 @@ func BenchmarkDecode(b *testing.B) {
 	m, known := realistic(1), DefaultConfig().Categories
 	b.SetBytes(int64(len(m.Data)))
 	b.ReportAllocs()
+	p := new(plain)
 	for b.Loop() {
-		if _, err := decode(m.Data, "service", known); err != nil {
+		p.out = p.out[:0]
+		if _, ok := p.event(m.Data, "service", known); !ok {
+			b.Fatal("went the long way")
+		}
+	}
+}
+
+// BenchmarkDecodeAny is the long way, for what is not plain.
+func BenchmarkDecodeAny(b *testing.B) {
+	m, known := realistic(1), DefaultConfig().Categories
+	b.SetBytes(int64(len(m.Data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decodeAny(m.Data, "service", known); err != nil {
 			b.Fatal(err)
 		}
 	}

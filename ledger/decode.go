@@ -3,9 +3,7 @@ package ledger
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -100,13 +98,33 @@ var (
 // the category that the subject names; with "" the body must name it.
 // Errors are *InvalidError.
 func decode(body []byte, subjectCategory string, known map[string]Policy) (Draft, error) {
+	if d, ok := new(plain).event(body, subjectCategory, known); ok {
+		return d, nil
+	}
+	return decodeAny(body, subjectCategory, known)
+}
+
+// decodeAny is decode for every body.
+func decodeAny(body []byte, subjectCategory string, known map[string]Policy) (Draft, error) {
 	v, err := canonical(body)
 	if err != nil {
 		return Draft{}, err
 	}
-	d := Draft{category: subjectCategory, target: jsonNull, data: jsonEmpty, result: jsonSuccess, err: jsonNull}
+	d := newDraft(subjectCategory)
 	bad := &InvalidError{}
-	eachMember(v, func(name, value []byte) { d.take(string(name), value, bad) })
+	eachMember(v, func(name, value []byte) { d.take(name, value, bad) })
+	if bad.missing(&d, known); len(bad.Fields) > 0 {
+		return Draft{}, bad
+	}
+	return d, nil
+}
+
+func newDraft(category string) Draft {
+	return Draft{category: category, target: jsonNull, data: jsonEmpty, result: jsonSuccess, err: jsonNull}
+}
+
+// missing says what an event cannot be without.
+func (bad *InvalidError) missing(d *Draft, known map[string]Policy) {
 	if d.category == "" && !bad.names("category") {
 		bad.add("category", "is required")
 	} else if _, ok := known[d.category]; !ok && !bad.names("category") {
@@ -118,47 +136,46 @@ func decode(body []byte, subjectCategory string, known map[string]Policy) (Draft
 	if d.actor == nil && !bad.names("actor") {
 		bad.add("actor", "is required")
 	}
-	if len(bad.Fields) > 0 {
-		return Draft{}, bad
-	}
-	return d, nil
 }
 
 // take sets one member of the draft or says what is wrong with it.
-func (d *Draft) take(name string, value []byte, bad *InvalidError) {
-	switch name {
+func (d *Draft) take(field, value []byte, bad *InvalidError) {
+	switch string(field) {
 	case "category":
+		if len(value) == len(d.category)+2 && string(value[1:len(value)-1]) == d.category && value[0] == '"' {
+			return
+		}
 		given, ok := text(value)
 		switch {
 		case !ok:
-			bad.add(name, "must be a string")
+			bad.add("category", "must be a string")
 		case d.category == "":
 			d.category = given
 		case d.category != given:
-			bad.add(name, quoteShort(given)+" is not the subject's, "+quoteShort(d.category))
+			bad.add("category", quoteShort(given)+" is not the subject's, "+quoteShort(d.category))
 		}
 	case "action":
-		d.action = bad.string(name, value, maxText, true, false)
+		d.action = bad.string("action", value, maxText, true, false)
 	case "actor":
-		d.actor = bad.string(name, value, maxText, true, false)
+		d.actor = bad.string("actor", value, maxText, true, false)
 		if string(d.actor) == `"`+ActorStore+`"` {
-			bad.add(name, `"event-store" is reserved`)
+			bad.add("actor", `"event-store" is reserved`)
 		}
 	case "target":
-		d.target = bad.string(name, value, maxText, false, true)
+		d.target = bad.string("target", value, maxText, false, true)
 	case "result":
-		d.result = bad.string(name, value, maxText, false, false)
+		d.result = bad.string("result", value, maxText, false, false)
 	case "error":
-		d.err = bad.string(name, value, maxErrorText, false, true)
+		d.err = bad.string("error", value, maxErrorText, false, true)
 	case "data":
 		if value[0] != '{' {
-			bad.add(name, "must be an object")
+			bad.add("data", "must be an object")
 		}
 		d.data = value
 	case "id", "timestamp", "previous_hash", "hash":
-		bad.add(name, "is assigned by the store")
+		bad.add(string(field), "is assigned by the store")
 	default:
-		bad.add(short(name), "is not a field of an event")
+		bad.add(short(string(field)), "is not a field of an event")
 	}
 }
 
@@ -185,101 +202,6 @@ func (e *InvalidError) string(name string, value []byte, max int, filled, nullab
 		e.add(name, "is longer than "+strconv.Itoa(max)+" bytes")
 	}
 	return value
-}
-
-// canonical gives the RFC 8785 form of a JSON object, with integers' digits
-// kept, or an *InvalidError.
-func canonical(body []byte) (jsontext.Value, error) {
-	if len(body) > maxCanonical*6 {
-		return nil, &InvalidError{TooLarge: true, Fields: []FieldError{{"", "the event is larger than 1 MiB"}}}
-	}
-	if err := scan(body); err != nil {
-		return nil, err
-	}
-	v := jsontext.Value(bytes.Clone(body))
-	if err := v.Canonicalize(jsontext.CanonicalizeRawInts(false)); err != nil {
-		return nil, malformed(syntaxReason(err, body))
-	}
-	if len(v) == 0 || v[0] != '{' {
-		return nil, malformed("not a JSON object")
-	}
-	if len(v) > maxCanonical {
-		return nil, &InvalidError{TooLarge: true, Fields: []FieldError{{"", "the event is larger than 1 MiB"}}}
-	}
-	return v, nil
-}
-
-// syntaxReason words a syntax error so that it does not change with a library.
-func syntaxReason(err error, body []byte) string {
-	at := ""
-	var s *jsontext.SyntacticError
-	if errors.As(err, &s) {
-		at = " at byte " + strconv.FormatInt(s.ByteOffset, 10)
-	}
-	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return "duplicate member name " + quoteShort(s.JSONPointer.LastToken())
-	case !utf8.Valid(body):
-		return "not valid UTF-8" + at
-	}
-	return "not valid JSON" + at
-}
-
-// scan refuses what canonicalising would not survive or would change: nesting
-// above the limit and numbers outside the double range. It must not trust body.
-func scan(body []byte) error {
-	depth := 0
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c == '"':
-			n := stringLen(body[i:])
-			if n < 0 {
-				return malformed("not valid JSON: a string does not end")
-			}
-			i += n - 1
-		case c == '{' || c == '[':
-			if depth++; depth > maxNesting {
-				return &InvalidError{Fields: []FieldError{{"data", "is nested deeper than " + strconv.Itoa(maxNesting)}}}
-			}
-		case c == '}' || c == ']':
-			depth--
-		case c == '-' || c >= '0' && c <= '9':
-			n := numberLen(body[i:])
-			if number := body[i : i+n]; (n > 300 || bytes.ContainsAny(number, "eE")) && outOfRange(number) {
-				return &InvalidError{Fields: []FieldError{{"data", "a number is outside the double range: " + short(string(number))}}}
-			}
-			i += n - 1
-		}
-	}
-	return nil
-}
-
-func numberLen(b []byte) int {
-	for i, c := range b {
-		if !(c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E') {
-			return i
-		}
-	}
-	return len(b)
-}
-
-func outOfRange(number []byte) bool {
-	f, err := strconv.ParseFloat(string(number), 64)
-	return errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0)
-}
-
-// eachMember calls f for each member of a canonical JSON object.
-func eachMember(object []byte, f func(name, value []byte)) {
-	for b := object[1:]; len(b) > 1; {
-		n := stringLen(b)
-		name := b[1 : n-1]
-		b = b[n+1:]
-		v := valueLen(b)
-		f(name, b[:v:v])
-		if b = b[v:]; b[0] == ',' {
-			b = b[1:]
-		}
-	}
 }
 
 // text is the value of a JSON string.
@@ -340,13 +262,4 @@ func rejected(category, subject, reason string, payload []byte) Draft {
 	b = append(quote(b, strings.ToValidUTF8(reason, "\uFFFD")), '}')
 	return Draft{category: category, action: []byte(`"event_rejected"`), actor: []byte(`"` + ActorStore + `"`),
 		target: quote(nil, strings.ToValidUTF8(subject, "\uFFFD")), data: b, result: []byte(`"failure"`), err: jsonNull}
-}
-
-// canonicalize brings JSON that the store made itself into canonical form.
-func canonicalize(b []byte) []byte {
-	v := jsontext.Value(b)
-	if err := v.Canonicalize(jsontext.CanonicalizeRawInts(false)); err != nil {
-		panic(fmt.Sprintf("ledger: canonicalising own JSON: %v", err))
-	}
-	return v
 }
