@@ -98,10 +98,7 @@ var (
 // the category that the subject names; with "" the body must name it.
 // Errors are *InvalidError.
 func decode(body []byte, subjectCategory string, known map[string]Policy) (Draft, error) {
-	if d, ok := new(plain).event(body, subjectCategory, known); ok {
-		return d, nil
-	}
-	return decodeAny(body, subjectCategory, known)
+	return new(plain).decode(body, subjectCategory, known)
 }
 
 // decodeAny is decode for every body.

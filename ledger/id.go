@@ -87,7 +87,27 @@ func (m micros) time() time.Time            { return time.UnixMicro(int64(m)).UT
 func (m micros) text() string               { return m.time().Format(timestampLayout) }
 func (m micros) sub(o micros) time.Duration { return time.Duration(m-o) * time.Microsecond }
 
-func (m micros) append(b []byte) []byte { return m.time().AppendFormat(b, timestampLayout) }
+// A stamp writes timestamps; most have the second of the one before.
+type stamp struct {
+	second int64
+	text   [len("2006-01-02T15:04:05")]byte
+}
+
+func (s *stamp) append(b []byte, m micros) []byte {
+	second, rest := int64(m)/1e6, int64(m)%1e6
+	if rest < 0 {
+		second, rest = second-1, rest+1e6
+	}
+	if second != s.second || s.text[0] == 0 {
+		s.second = second
+		time.Unix(second, 0).UTC().AppendFormat(s.text[:0], "2006-01-02T15:04:05")
+	}
+	b = append(append(b, s.text[:]...), '.')
+	for unit := int64(100_000); unit > 0; unit /= 10 {
+		b = append(b, '0'+byte(rest/unit%10))
+	}
+	return append(b, 'Z')
+}
 
 func parseMicros(b []byte) (micros, error) {
 	if len(b) != len(timestampLayout) {

@@ -59,6 +59,8 @@ type Ledger struct {
 	failed chan struct{}        // closed when a write or fsync failed
 	err    error
 
+	drafter drafter // owned by Project's caller
+
 	offered *ID // on mu: the configuration in force when the wanted one was first offered
 
 	swept atomic.Uint64 // the files are as decided up to this id
@@ -186,35 +188,6 @@ func (l *Ledger) Recover(ctx context.Context) error {
 		return fmt.Errorf("recovering the ledger: %w", err)
 	}
 	return l.start(ctx)
-}
-
-// Project chains messages, in stream order and all behind Projected, and hands
-// them to the committer; ids that the stream lacks become one events_missing
-// event. It blocks while too much waits to be committed. One goroutine calls it.
-func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
-	if err := l.KeepKey(); err != nil {
-		return err
-	}
-	defer wake(l.work) // also of what was projected before an error
-	for _, m := range msgs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		l.mu.Lock()
-		for l.proj.pending > maxPending && l.Err() == nil {
-			wake(l.work)
-			l.room.Wait()
-		}
-		err := l.Err()
-		if err == nil {
-			err = l.proj.apply(m)
-		}
-		l.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Projected is the last id that was chained; it may not be committed yet.

@@ -597,7 +597,7 @@ func TestUnwrittenBytesOfAFailedCommitAreCut(t *testing.T) {
 	}
 	project(t, l, login(2))
 	closeLedger(t, l)
-	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2 {
+	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2*projectAtOnce {
 		t.Errorf("%d events", r.Events)
 	}
 }
@@ -660,8 +660,12 @@ func (c *stopsAfter) Err() error {
 func TestCloseAfterACancelledProjectCommitsWhatWasProjected(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Config{})
-	err := l.Project(&stopsAfter{context.Background(), 2}, []Message{login(1), login(2), login(3)})
-	if !errors.Is(err, context.Canceled) || l.Projected() != 2 {
+	var msgs []Message
+	for seq := range uint64(3 * projectAtOnce) {
+		msgs = append(msgs, login(seq+1))
+	}
+	err := l.Project(&stopsAfter{context.Background(), 2}, msgs)
+	if !errors.Is(err, context.Canceled) || l.Projected() != 2*projectAtOnce {
 		t.Fatalf("%v, projected %s", err, l.Projected())
 	}
 	closed := make(chan error, 1)
@@ -674,7 +678,7 @@ func TestCloseAfterACancelledProjectCommitsWhatWasProjected(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("Close waits for a commit that nobody makes")
 	}
-	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2 {
+	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2*projectAtOnce {
 		t.Errorf("%d events", r.Events)
 	}
 }

@@ -101,6 +101,13 @@ func (l *line) preimage(b []byte) []byte {
 	return append(b, `"}`...)
 }
 
+// size is how many bytes append appends.
+func (l *line) size() int {
+	const fixed = len(`{"id":"","timestamp":"","category":"","action":,"actor":,"target":,"data":,"result":,"error":,"previous_hash":"","hash":""}`) + 1
+	return fixed + len(l.idText) + len(l.timeText) + len(l.category) + len(l.action) + len(l.actor) + len(l.target) + len(l.data) +
+		len(l.result) + len(l.err) + 2*len(l.prev)
+}
+
 // append appends the line as it stands on disk, with its newline. hash is set
 // from the pre-image, which is built in scratch.
 func (l *line) append(b, scratch []byte) (out, scratchOut []byte, hash [64]byte) {

@@ -143,7 +143,7 @@ func (t *tally) add(l *line, raw []byte, hash []byte) {
 	}
 	var leaf [32]byte
 	hex.Decode(leaf[:], hash)
-	c.tree.add(leaf[:])
+	c.tree.add(&leaf)
 	c.count++
 	c.last = l.time
 	t.ids = append(t.ids, c.index)

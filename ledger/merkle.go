@@ -1,31 +1,41 @@
 package ledger
 
-import "golang.org/x/mod/sumdb/tlog"
+import "crypto/sha256"
 
 // A merkle grows an RFC 6962 Merkle tree by its right edge: one hash for each
-// complete subtree, the largest first.
+// complete subtree, the largest first; their sizes are the bits of n.
 type merkle struct {
-	n     int64
-	edge  []tlog.Hash
-	sizes []int64
+	n    uint64
+	edge [][sha256.Size]byte
 }
 
 // add appends a leaf.
-func (m *merkle) add(leaf []byte) {
-	h, size := tlog.RecordHash(leaf), int64(1)
-	for k := len(m.edge); k > 0 && m.sizes[k-1] == size; k = len(m.edge) {
-		h, size = tlog.NodeHash(m.edge[k-1], h), size*2
-		m.edge, m.sizes = m.edge[:k-1], m.sizes[:k-1]
+func (m *merkle) add(leaf *[sha256.Size]byte) {
+	var record [1 + sha256.Size]byte // 0 and the leaf
+	copy(record[1:], leaf[:])
+	h := sha256.Sum256(record[:])
+	for n := m.n; n&1 == 1; n >>= 1 {
+		h = node(&m.edge[len(m.edge)-1], &h)
+		m.edge = m.edge[:len(m.edge)-1]
 	}
-	m.edge, m.sizes = append(m.edge, h), append(m.sizes, size)
+	m.edge = append(m.edge, h)
 	m.n++
 }
 
+// node is the hash of an inner node.
+func node(left, right *[sha256.Size]byte) [sha256.Size]byte {
+	var b [1 + 2*sha256.Size]byte
+	b[0] = 1
+	copy(b[1:], left[:])
+	copy(b[1+sha256.Size:], right[:])
+	return sha256.Sum256(b[:])
+}
+
 // root is the tree's hash; m must not be empty.
-func (m *merkle) root() tlog.Hash {
+func (m *merkle) root() [sha256.Size]byte {
 	h := m.edge[len(m.edge)-1]
 	for k := len(m.edge) - 2; k >= 0; k-- {
-		h = tlog.NodeHash(m.edge[k], h)
+		h = node(&m.edge[k], &h)
 	}
 	return h
 }

@@ -26,6 +26,14 @@ type plain struct {
 // A member is one of an object's, where it stands in out.
 type member struct{ start, nameEnd, end int }
 
+// decode is decode with what p has at hand.
+func (p *plain) decode(body []byte, category string, known map[string]Policy) (Draft, error) {
+	if d, ok := p.event(body, category, known); ok {
+		return d, nil
+	}
+	return decodeAny(body, category, known)
+}
+
 // event decodes an event; ok is false when decodeAny has to.
 func (p *plain) event(body []byte, category string, known map[string]Policy) (d Draft, ok bool) {
 	p.in, p.at, p.members = body, 0, p.members[:0]

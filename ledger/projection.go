@@ -42,9 +42,9 @@ type projection struct {
 	parts   []part // projected, not taken by the committer yet
 	pending int    // bytes in parts
 	spare   []byte // a buffer that the committer gave back
-	text    []byte // scratch: the line
-	scratch []byte // scratch: its pre-image
-	fields  []byte // scratch: id and timestamp
+	scratch []byte // scratch: a line's pre-image
+	fields  []byte // scratch: id, timestamp and category
+	stamp   stamp
 }
 
 // A configSince is a configuration and the first id that it shapes.
@@ -84,8 +84,9 @@ func (p *projection) configAt(id ID) Config {
 }
 
 // apply projects one message: exactly one event, with another before it where
-// the stream has a hole.
-func (p *projection) apply(m Message) error {
+// the stream has a hole. ready is the event where it is derived already, under
+// the configuration in force.
+func (p *projection) apply(m Message, ready *derived) error {
 	id := ID(m.Seq)
 	if id <= p.id {
 		return fmt.Errorf("message %s is not behind the tail %s", id, p.id)
@@ -95,10 +96,18 @@ func (p *projection) apply(m Message) error {
 	}
 	at := max(microsOf(m.Time), p.time)
 	if id > p.id+1 {
-		p.chain(missingEvents(p.id+1, id-1), id-1, at)
+		d := missingEvents(p.id+1, id-1)
+		p.chain(&d, id-1, at)
+	}
+	if ready != nil {
+		if ready.why != "" {
+			p.told(ready.why)
+		}
+		p.chain(&ready.draft, id, at)
+		return nil
 	}
 	d, own := p.derive(m, at)
-	p.chain(d, id, at)
+	p.chain(&d, id, at)
 	if own != nil {
 		own(id)
 	}
@@ -135,12 +144,16 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 // deriveEvent is the event of a publisher's message under a configuration; why
 // says in a word why it was rejected, "" when it was not.
 func (p *projection) deriveEvent(m Message, c Config) (d Draft, why string) {
-	category := p.subjectCategory(m.Subject)
+	return deriveEvent(m, p.prefix, c, new(plain))
+}
+
+func deriveEvent(m Message, prefix string, c Config, quick *plain) (d Draft, why string) {
+	category := subjectCategory(m.Subject, prefix)
 	if _, ok := c.Categories[category]; !ok {
 		reason := "the subject's category " + quoteShort(strings.ToValidUTF8(category, "\uFFFD")) + " is not configured"
 		return rejected(CategoryError, m.Subject, reason, m.Data), "category"
 	}
-	d, err := decode(m.Data, category, c.Categories)
+	d, err := quick.decode(m.Data, category, c.Categories)
 	if err != nil {
 		return rejected(category, m.Subject, err.Error(), m.Data), kindOf(err)
 	}
@@ -159,9 +172,12 @@ func kindOf(err error) string {
 	return "invalid"
 }
 
-func (p *projection) subjectCategory(subject string) string {
-	rest, _ := strings.CutPrefix(subject, p.prefix+".")
-	category, _, _ := strings.Cut(rest, ".")
+// subjectCategory is what a subject says behind the prefix and a dot.
+func subjectCategory(subject, prefix string) string {
+	if len(subject) > len(prefix) && subject[len(prefix)] == '.' && subject[:len(prefix)] == prefix {
+		subject = subject[len(prefix)+1:]
+	}
+	category, _, _ := strings.Cut(subject, ".")
 	return category
 }
 
@@ -228,14 +244,12 @@ func (p *projection) sealedBy(statement []byte) (*segment, error) {
 }
 
 // chain appends an event to the tail.
-func (p *projection) chain(d Draft, id ID, at micros) {
-	f := at.append(id.append(p.fields[:0]))
-	p.fields = f
-	l := line{id: id, time: at, idText: f[:12], timeText: f[12:], category: []byte(d.category), action: d.action,
-		actor: d.actor, target: d.target, data: d.data, result: d.result, err: d.err, prev: p.hash[:]}
-	var hash [64]byte
-	p.text, p.scratch, hash = l.append(p.text[:0], p.scratch)
-	if p.tally != nil && p.tally.full(len(p.text), at, p.config()) {
+func (p *projection) chain(d *Draft, id ID, at micros) {
+	p.fields = append(p.stamp.append(id.append(p.fields[:0]), at), d.category...)
+	f := p.fields
+	l := line{id: id, time: at, idText: f[:12], timeText: f[12 : 12+len(timestampLayout)], category: f[12+len(timestampLayout):],
+		action: d.action, actor: d.actor, target: d.target, data: d.data, result: d.result, err: d.err, prev: p.hash[:]}
+	if p.tally != nil && p.tally.full(l.size(), at, p.config()) {
 		p.end()
 	}
 	if p.tally == nil {
@@ -246,9 +260,11 @@ func (p *projection) chain(d Draft, id ID, at micros) {
 		p.spare = nil
 	}
 	last := &p.parts[len(p.parts)-1]
-	last.lines = append(last.lines, p.text...)
-	p.pending += len(p.text)
-	p.count(&l, p.text, hash[:])
+	start := len(last.lines)
+	var hash [64]byte
+	last.lines, p.scratch, hash = l.append(last.lines, p.scratch)
+	p.pending += len(last.lines) - start
+	p.count(&l, last.lines[start:], hash[:])
 }
 
 // count takes a sound line into the state, when it was chained just now and
