@@ -45,6 +45,7 @@ type StreamStatus struct {
 	Warnings    []string `json:"warnings"`      // what may lead to lost events, or did: fullness, lag, drops, replicas
 	Dropped     uint64   `json:"dropped"`       // times that the embedded server said that it dropped messages
 	ClockSkewMS int64    `json:"clock_skew_ms"` // stream time minus local time, in milliseconds
+	Replicas    []any    `json:"replicas"`      // the stores on a stream that others can reach, as they reported
 	Moved       []any    `json:"moved"`         // since the start: ranges of ids that NATS acknowledged and that are others now
 }
 

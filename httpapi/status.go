@@ -97,6 +97,9 @@ func (a *API) streamStatus() StreamStatus {
 	if s.Drift == nil {
 		s.Drift = []string{}
 	}
+	if s.Replicas == nil {
+		s.Replicas = []any{}
+	}
 	if s.Warnings == nil {
 		s.Warnings = []string{}
 	}

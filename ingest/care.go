@@ -8,22 +8,21 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"home.lab/event-store/ledger"
 )
 
 // StreamStatus is the stream as seen from the store.
 type StreamStatus struct {
-	Connected   bool     `json:"connected"`
-	Lag         uint64   `json:"lag"` // messages that are not committed to the ledger yet
-	Messages    uint64   `json:"messages"`
-	Bytes       uint64   `json:"bytes"`
-	MaxBytes    int64    `json:"max_bytes"`
-	Drift       []string `json:"drift,omitempty"`    // settings that differ from what the ledger needs
-	Warnings    []string `json:"warnings,omitempty"` // what may lead to lost events, or did
-	Dropped     uint64   `json:"dropped"`            // times that the embedded server said that its ingest queue dropped messages
-	ClockSkewMS int64    `json:"clock_skew_ms"`      // local clock minus message time, at receipt
-	Moved       []Moved  `json:"moved,omitempty"`    // since the start: events with other ids than NATS acknowledged
+	Connected   bool      `json:"connected"`
+	Lag         uint64    `json:"lag"` // messages that are not committed to the ledger yet
+	Messages    uint64    `json:"messages"`
+	Bytes       uint64    `json:"bytes"`
+	MaxBytes    int64     `json:"max_bytes"`
+	Drift       []string  `json:"drift,omitempty"`    // settings that differ from what the ledger needs
+	Warnings    []string  `json:"warnings,omitempty"` // what may lead to lost events, or did
+	Dropped     uint64    `json:"dropped"`            // times that the embedded server said that its ingest queue dropped messages
+	ClockSkewMS int64     `json:"clock_skew_ms"`      // local clock minus message time, at receipt
+	Replicas    []Replica `json:"replicas,omitempty"` // the stores on a stream that others can reach
+	Moved       []Moved   `json:"moved,omitempty"`    // since the start: events with other ids than NATS acknowledged
 }
 
 // Status is the stream as last seen, at most about observeEvery ago: who asks
@@ -35,7 +34,7 @@ func (i *Ingest) Status() StreamStatus {
 	s := StreamStatus{
 		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
 		Drift: slices.Clone(i.drift), Warnings: i.warnings(time.Now()), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
-		Moved: slices.Clone(i.moved),
+		Moved: slices.Clone(i.moved), Replicas: slices.Clone(i.replicas),
 	}
 	if i.emb != nil {
 		s.Dropped = i.emb.drops.count()
@@ -72,7 +71,9 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	defer cancel()
 	info, err := i.check(actx)
 	if err == nil && full {
-		err = i.trim(actx, info.State)
+		if err := i.trim(actx, info.State); err != nil && ctx.Err() == nil {
+			i.o.Logger.Warn("stream not trimmed, trying again", "stream", i.o.Stream, "error", err)
+		}
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		i.endEpoch("it is gone")
@@ -86,25 +87,6 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 		i.keepEpoch(info)
 		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
 	}
-	return nil
-}
-
-// trim removes from the embedded stream what the ledger has had on disk for
-// long: below the active segment's first id, in large steps. Elsewhere the
-// stream may feed replicas whose positions this store does not know.
-func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState) error {
-	keep := min(uint64(i.led.ActiveFirst()), uint64(i.led.Head().ID))
-	if i.emb == nil || st.Msgs == 0 || keep < st.FirstSeq+trimStep {
-		return nil
-	}
-	s, err := i.js.Stream(ctx, i.o.Stream)
-	if err != nil {
-		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
-	}
-	if err := s.Purge(ctx, jetstream.WithPurgeSequence(keep)); err != nil {
-		return fmt.Errorf("trimming stream %s: %w", i.o.Stream, err)
-	}
-	i.o.Logger.Info("stream trimmed", "stream", i.o.Stream, "first_id", ledger.ID(keep).String())
 	return nil
 }
 

@@ -21,7 +21,6 @@ const (
 	watchEvery    = 5 * time.Second  // the stream's creation time
 	observeEvery  = time.Second      // what Status tells
 	driftEvery    = time.Minute      // the stream's settings
-	trimStep      = 20_000           // messages that trimming removes at least
 	ownEvery      = time.Second      // the ledger's own messages
 	ownRepeat     = 30 * time.Second // before the same message is published again
 	headEvery     = 200 * time.Millisecond
@@ -43,6 +42,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 	g.Go(func() error { return i.publishHead(ctx) })
 	g.Go(func() error { return i.revive(ctx) })
 	g.Go(func() error { return i.observe(ctx) })
+	g.Go(func() error { return i.reportReplica(ctx) })
 	err := g.Wait()
 	i.ready.Store(false)
 	return err

@@ -17,6 +17,8 @@
 //	consume.go    Run: one consumer after the other, projecting
 //	care.go       watching the stream: its settings, its state, trimming
 //	warn.go       what is about to lose events, or did: fullness, lag, drops
+//	replica.go    the positions of all stores on the stream
+//	trim.go       removing from the stream what all of them have
 //	queue.go      what was read and not projected yet
 //	own.go        the store's own messages and the head
 //	publish.go    Append and AppendBatch

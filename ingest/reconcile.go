@@ -42,6 +42,9 @@ func (i *Ingest) reconcile(ctx context.Context) error {
 	if err := i.claim(sctx, info.Config); err != nil {
 		return err
 	}
+	if err := i.register(sctx); err != nil {
+		return err
+	}
 	if info, err = i.check(sctx); err != nil {
 		return err
 	}

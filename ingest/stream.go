@@ -39,6 +39,7 @@ type Options struct {
 	SubjectPrefix string        // default "events"
 	SyncInterval  time.Duration // how often the embedded server syncs to disk; 0 = with every message
 	MaxBytes      int64         // the stream's limit; default 8 GiB
+	NameFile      string        // where this replica's name is kept, for a stream that other stores can reach; empty = a new name each time
 	Logger        *slog.Logger
 
 	// Of the embedded server.
@@ -78,6 +79,12 @@ type Ingest struct {
 	told  map[string]bool // kinds of warnings that were logged and still hold
 	moved []Moved         // since Open
 	epoch epoch
+
+	replicas []Replica // that reported, last seen
+	name     string    // of this replica
+
+	run  string            // of this process
+	runs map[string]string // run by replica's name when trimming was considered last; owned by watch
 
 	closing sync.Once
 }
@@ -130,6 +137,9 @@ func (i *Ingest) open(ctx context.Context) (err error) {
 	}
 	if i.js, err = jetstream.New(i.nc); err != nil {
 		return fmt.Errorf("using JetStream: %w", err)
+	}
+	if err := i.loadName(); err != nil {
+		return err
 	}
 	err = i.reconcile(ctx)
 	if err != nil && (i.emb != nil || errors.Is(err, ErrHistory)) {

@@ -85,7 +85,7 @@ func (i *Ingest) warned(now time.Time) []warning {
 	if i.emb != nil && i.emb.drops.recent(now) {
 		ws = append(ws, warning{"dropped", "the embedded NATS server dropped messages that came without asking for an acknowledgement", slog.LevelError})
 	}
-	return ws
+	return append(ws, i.replicaWarnings(now)...)
 }
 
 func (i *Ingest) percentFull() int {

@@ -44,6 +44,9 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 	return own
 }
 
+// Signs tells whether the ledger has its private key; without it, it follows.
+func (l *Ledger) Signs() bool { return l.keys.signer != nil }
+
 // configurationDue tells whether the wanted configuration is to be chained, and
 // which one it replaces. That is asked until the first configuration that is
 // chained after start-up, whosever it is: stores with different wishes on one

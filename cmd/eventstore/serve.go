@@ -210,6 +210,7 @@ func ingestOptions(c Config, log *slog.Logger) (ingest.Options, error) {
 		SubjectPrefix: c.SubjectPrefix,
 		SyncInterval:  c.SyncInterval,
 		MaxBytes:      c.MaxBytes,
+		NameFile:      filepath.Join(c.DataDir, "replica"),
 		Logger:        log,
 
 		Guarded:        len(c.Tokens)+len(c.NATSUsers) > 0,
@@ -257,12 +258,9 @@ func (s stream) Compare(ctx context.Context) (first, last, differs ledger.ID, er
 
 func (s stream) StreamStatus() httpapi.StreamStatus {
 	in := s.in.Status()
-	moved := make([]any, len(in.Moved))
-	for i, m := range in.Moved {
-		moved[i] = m
-	}
 	return httpapi.StreamStatus{
-		Moved:       moved,
+		Moved:       anys(in.Moved),
+		Replicas:    anys(in.Replicas),
 		Connected:   in.Connected,
 		Lag:         in.Lag,
 		Messages:    in.Messages,
@@ -273,4 +271,13 @@ func (s stream) StreamStatus() httpapi.StreamStatus {
 		Dropped:     in.Dropped,
 		ClockSkewMS: -in.ClockSkewMS, // the API shows stream minus local, the ingest measures local minus stream
 	}
+}
+
+// anys is a list as the API answers it, whatever it holds.
+func anys[T any](list []T) []any {
+	out := make([]any, len(list))
+	for i, v := range list {
+		out[i] = v
+	}
+	return out
 }
