@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 )
 
 const (
@@ -44,6 +45,8 @@ type index struct {
 	members []block
 	hours   []hourMark
 	dicts   [indexedFields][]dictBlock
+
+	counts atomic.Pointer[counts] // of all events, once somebody asked
 }
 
 // A dictBlock is some neighbouring values of one field in an index's file. Its

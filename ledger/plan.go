@@ -31,7 +31,7 @@ func (q *query) plan(s *segment) (*plan, error) {
 		return p, nil
 	}
 	err = p.narrow(&q.l.cache)
-	if err == nil && q.m.selective() {
+	if err == nil && (q.m.selective() || q.bare) {
 		err = src.ask(&q.l.cache, func(in lookup) (err error) {
 			p.ids, err = p.m.positions(in)
 			return err
@@ -83,6 +83,15 @@ func (m *matcher) positions(in lookup) (*roaring.Bitmap, error) {
 		}
 		if all.IsEmpty() {
 			return all, nil
+		}
+	}
+	if all == nil { // no field is asked for: every event has a category
+		categories, err := in.values(fieldCategory)
+		if err != nil {
+			return nil, err
+		}
+		if all, err = in.union(fieldCategory, categories); err != nil {
+			return nil, err
 		}
 	}
 	for c := range m.gone {

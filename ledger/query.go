@@ -20,7 +20,31 @@ func (l *Ledger) Query(ctx context.Context, f Filter, yield func(line []byte) er
 				if err := yield(raw); err != nil {
 					return err
 				}
-				if q.gave(raw) {
+				id, _ := idOf(raw)
+				if q.gave(id) {
+					return errEnough
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// IDs is Query for who wants ids only: no line is read whose id the index tells.
+func (l *Ledger) IDs(ctx context.Context, f Filter, yield func(ID) error) error {
+	q := l.query(f)
+	q.bare = true
+	return q.run(func() error {
+		return q.inOrder(ctx, q.picks(), func(r found) error {
+			for _, raw := range r.lines {
+				id, _ := idOf(raw)
+				r.ids = append(r.ids, id)
+			}
+			for _, id := range r.ids {
+				if err := yield(id); err != nil {
+					return err
+				}
+				if q.gave(id) {
 					return errEnough
 				}
 			}
@@ -38,6 +62,7 @@ type query struct {
 	v    *view
 	m    matcher
 	up   bool
+	bare bool               // ids are wanted, not lines
 	left int                // events until the limit; below 0: no limit
 	read map[*segment]error // segments whose index cannot be used, and why
 
@@ -78,8 +103,8 @@ func (q *query) run(do func() error) error {
 }
 
 // gave notes an event that was given, and tells whether it is the last.
-func (q *query) gave(raw []byte) bool {
-	q.last, _ = idOf(raw)
+func (q *query) gave(id ID) bool {
+	q.last = id
 	q.given++
 	return q.given == q.left
 }
@@ -161,6 +186,7 @@ func (q *query) picks() iter.Seq[pick] {
 // found is what a pick gave, in the query's order.
 type found struct {
 	lines [][]byte
+	ids   []ID // instead of lines where they are enough
 	buf   *buffer
 	err   error
 }
@@ -172,9 +198,12 @@ func (q *query) look(p pick) found {
 	}
 	defer p.src.release()
 	r := found{buf: buffers.Get().(*buffer)}
-	if p.ids == nil {
+	switch {
+	case p.ids == nil:
 		r.err = q.lookAtAll(p, &r)
-	} else {
+	case q.bare && p.m.text == nil:
+		r.ids = p.ids
+	default:
 		r.err = q.lookAt(p, &r)
 	}
 	if r.err != nil {
@@ -182,6 +211,7 @@ func (q *query) look(p pick) found {
 	}
 	if !q.up {
 		slices.Reverse(r.lines)
+		slices.Reverse(r.ids)
 	}
 	return r
 }
