@@ -123,6 +123,7 @@ func (a *API) Handler() http.Handler {
 	read, write, admin := r.With(a.need(ScopeRead)), r.With(a.need(ScopeAppend)), r.With(a.need(ScopeAdmin))
 	write.Post("/events", a.handle(a.append))
 	read.Get("/events", a.handle(a.query))
+	read.Get("/events/count", a.handle(a.count))
 	read.Get("/events/stream", a.handle(a.follow))
 	read.Get("/events/{id}", a.handle(bare(a.event)))
 	read.Post("/verify", a.handle(bare(a.verify)))

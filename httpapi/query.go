@@ -1,13 +1,11 @@
 package httpapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,10 +35,29 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Vary", "Accept")
+	if r.Method == http.MethodHead {
+		return a.head(w, r, values, filter, ndjson)
+	}
 	if ndjson && (filter.Limit == 0 || filter.Limit > maxLimit) {
 		return a.lines(w, r, filter)
 	}
 	return a.page(w, r, values, filter, ndjson)
+}
+
+// head is HEAD /events: the header of the answer but for its length, without reading the events.
+func (a *API) head(w http.ResponseWriter, r *http.Request, values url.Values, f ledger.Filter, ndjson bool) error {
+	p, whole := newPage(f.Limit, ndjson), ndjson && (f.Limit == 0 || f.Limit > maxLimit)
+	if !whole {
+		f.Limit++
+		if err := a.ledger.IDs(r.Context(), f, p.pass); err != nil {
+			return fmt.Errorf("querying: %w", err)
+		}
+	}
+	w.Header().Set("Content-Type", p.form.contentType)
+	if p.more {
+		w.Header().Set("Link", nextLink(r.URL.Path, values, f.Ascending, p.last))
+	}
+	return nil
 }
 
 // event is GET /events/{id}.
@@ -63,9 +80,6 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 // lines answers with every line that the filter lets through, as NDJSON and in constant memory.
 func (a *API) lines(w http.ResponseWriter, r *http.Request, f ledger.Filter) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if r.Method == http.MethodHead {
-		return nil
-	}
 	out := newSender(w)
 	if err := a.ledger.Query(r.Context(), f, out.line); err != nil {
 		return fmt.Errorf("querying: %w", err)
@@ -94,9 +108,6 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, values url.Values, f 
 		h.Set("Content-Length", strconv.Itoa(len(p.buf)))
 		out.Write(p.buf)
 		return out.end()
-	}
-	if r.Method == http.MethodHead {
-		return nil
 	}
 	return a.sendLong(r.Context(), out, f, p)
 }
@@ -158,6 +169,14 @@ func newPage(limit int, ndjson bool) *page {
 	return p
 }
 
+// pass counts an event that belongs to the page, or notes that one follows it.
+func (p *page) pass(id ledger.ID) error {
+	if p.more = p.count == p.limit; !p.more {
+		p.count, p.last = p.count+1, id
+	}
+	return nil
+}
+
 // take is called by the ledger for each line.
 func (p *page) take(line []byte) error {
 	if p.count == p.limit {
@@ -209,70 +228,6 @@ func nextLink(path string, values url.Values, ascending bool, last ledger.ID) st
 	return "<" + path + "?" + next.Encode() + `>; rel="next"`
 }
 
-// sender writes lines to a client. A query takes as long as the ledger is large, so the server's write deadline is lifted
-// for it; a client that takes nothing for stallTimeout is cut off instead.
-type sender struct {
-	*bufio.Writer
-	control *http.ResponseController
-	flushed time.Time
-}
-
-func newSender(w http.ResponseWriter) *sender {
-	control := http.NewResponseController(w)
-	control.SetWriteDeadline(time.Time{})
-	return &sender{bufio.NewWriterSize(deadlineWriter{w, control}, 64<<10), control, time.Now()}
-}
-
-func (s *sender) line(line []byte) error {
-	if err := s.raw(line); err != nil {
-		return err
-	}
-	return s.WriteByte('\n')
-}
-
-// raw writes a line without its newline, after what waited for too long was flushed.
-func (s *sender) raw(line []byte) error {
-	if now := time.Now(); now.Sub(s.flushed) > flushEvery {
-		s.flushed = now
-		if err := s.push(); err != nil {
-			return err
-		}
-	}
-	_, err := s.Write(line)
-	return err
-}
-
-// push sends what waits here and in the server.
-func (s *sender) push() error {
-	if err := s.Flush(); err != nil {
-		return err
-	}
-	s.control.SetWriteDeadline(time.Now().Add(stallTimeout))
-	defer s.control.SetWriteDeadline(time.Time{})
-	return s.control.Flush()
-}
-
-// end sends what is left; what the server still holds is sent when the handler returns, under a deadline too.
-func (s *sender) end() error {
-	if err := s.Flush(); err != nil {
-		return err
-	}
-	s.control.SetWriteDeadline(time.Now().Add(stallTimeout))
-	return nil
-}
-
-// deadlineWriter gives each write stallTimeout.
-type deadlineWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-func (w deadlineWriter) Write(b []byte) (int, error) {
-	w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
-	defer w.control.SetWriteDeadline(time.Time{})
-	return w.ResponseWriter.Write(b)
-}
-
 // wantsNDJSON says whether the client accepts application/x-ndjson (RFC 9110, section 12.5.1).
 func wantsNDJSON(r *http.Request) bool {
 	for _, v := range r.Header["Accept"] {
@@ -284,103 +239,4 @@ func wantsNDJSON(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// parseFilter reads the parameters of GET /events, for a token's categories; its problem names every one that is wrong.
-func parseFilter(g grant, values url.Values, ndjson bool) (ledger.Filter, error) {
-	f := ledger.Filter{Limit: defaultLimit}
-	if ndjson {
-		f.Limit = 0
-	}
-	var errs []fieldError
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := setParameter(&f, name, values[name], ndjson); err != nil {
-			errs = append(errs, fieldError{Field: name, Message: err.Error()})
-		}
-	}
-	if len(errs) > 0 {
-		return f, invalid(errs...)
-	}
-	return f, g.narrow(&f)
-}
-
-// setParameter sets what one parameter says.
-func setParameter(f *ledger.Filter, name string, given []string, ndjson bool) (err error) {
-	switch name {
-	case "category":
-		f.Categories = given
-		return nil
-	case "action":
-		f.Actions = given
-		return nil
-	case "actor":
-		f.Actors = given
-		return nil
-	case "target":
-		f.Targets = given
-		return nil
-	case "result":
-		f.Results = given
-		return nil
-	}
-	if len(given) > 1 {
-		return fmt.Errorf("is given %d times, but takes one value", len(given))
-	}
-	v := given[0]
-	switch name {
-	case "start_time":
-		f.Start, err = parseTime(v, false)
-	case "end_time":
-		f.End, err = parseTime(v, true)
-	case "q":
-		f.Text = v
-	case "limit":
-		f.Limit, err = parseLimit(v, ndjson)
-	case "order":
-		f.Ascending = v == "asc"
-		if v != "asc" && v != "desc" {
-			err = fmt.Errorf("must be asc or desc")
-		}
-	case "before":
-		if f.Before, err = ledger.ParseID(v); err == nil && f.Before == 0 {
-			err = fmt.Errorf("must be above 0, which no event has")
-		}
-	case "after":
-		f.After, err = ledger.ParseID(v)
-	default:
-		err = fmt.Errorf("is not a parameter of this call")
-	}
-	return err
-}
-
-// parseTime reads a time (RFC 3339), or a date, which is the whole day in UTC: its beginning, or its last microsecond.
-func parseTime(s string, end bool) (time.Time, error) {
-	if day, err := time.Parse(time.DateOnly, s); err == nil {
-		if end {
-			return day.AddDate(0, 0, 1).Add(-time.Microsecond), nil
-		}
-		return day, nil
-	}
-	s = strings.ReplaceAll(strings.ToUpper(s), " ", "+") // a bare + in a query is a space
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, fmt.Errorf("must be a time like 2006-01-02T15:04:05Z or a date like 2006-01-02")
-	}
-	return t, nil
-}
-
-func parseLimit(s string, ndjson bool) (int, error) {
-	n, err := strconv.Atoi(s)
-	switch {
-	case err != nil || n < 1:
-		return 0, fmt.Errorf("must be a number from 1")
-	case n > maxLimit && !ndjson:
-		return 0, fmt.Errorf("must be at most %d; application/x-ndjson has no limit", maxLimit)
-	}
-	return n, nil
 }

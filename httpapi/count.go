@@ -1,0 +1,30 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+// count is GET /events/count.
+func (a *API) count(w http.ResponseWriter, r *http.Request) error {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+	}
+	for _, name := range []string{"limit", "order"} {
+		if values.Has(name) {
+			return invalid(fieldError{Field: name, Message: "is not a parameter of this call"})
+		}
+	}
+	f, err := parseFilter(grantOf(r), values, false)
+	if err != nil {
+		return err
+	}
+	n, err := a.ledger.Count(r.Context(), f)
+	if err != nil {
+		return fmt.Errorf("counting: %w", err)
+	}
+	writeJSON(w, "application/json", http.StatusOK, n)
+	return nil
+}
