@@ -40,9 +40,26 @@ type statusAnswer struct {
 	VerifiedThrough *string          `json:"verified_through"` // the head that it saw
 	VerifyError     string           `json:"verify_error,omitempty"`
 	Categories      map[string]int64 `json:"categories"`
+	Retention       retentionAnswer  `json:"retention"`
 	Stream          StreamStatus     `json:"stream"`
 	ClockSkewMS     int64            `json:"clock_skew_ms"`
 	Version         string           `json:"version,omitempty"`
+}
+
+// retentionAnswer says what was decided to age out and may still be in the files.
+type retentionAnswer struct {
+	PendingCells  int    `json:"pending_cells"`
+	PendingEvents int64  `json:"pending_events"`
+	Waits         string `json:"waits,omitempty"` // why, where something keeps it
+}
+
+func (a *API) pending() (r retentionAnswer) {
+	cells, waits := a.ledger.Pending()
+	for _, c := range cells {
+		r.PendingEvents += c.Count
+	}
+	r.PendingCells, r.Waits = len(cells), waits
+	return r
 }
 
 // status is GET /status.
@@ -62,6 +79,7 @@ func (a *API) status(w http.ResponseWriter, r *http.Request) error {
 		VerifiedAt:     v.LastAt,
 		VerifyError:    v.LastError,
 		Categories:     grantOf(r).counts(l.Categories),
+		Retention:      a.pending(),
 		Stream:         s,
 		ClockSkewMS:    s.ClockSkewMS,
 		Version:        a.version,

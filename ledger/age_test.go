@@ -17,15 +17,18 @@ import (
 
 // aged is a feed with a ledger whose clock is now, so that files are rewritten:
 // three segments of service and security events, 40 days ago, then a day of now.
-func agedFeed(t *testing.T) (*feed, string) {
+func agedFeed(t *testing.T) (*feed, string) { return agedFeedUntil(t, time.Now()) }
+
+// agedFeedUntil is agedFeed with another time for now.
+func agedFeedUntil(t *testing.T, now time.Time) (*feed, string) {
 	dir := t.TempDir()
 	c := DefaultConfig()
 	c.MaxFileSize = 64 << 10
 	f := &feed{t: t, l: open(t, dir, c)}
-	f.at = time.Since(epoch) - 40*day
+	f.at = now.Sub(epoch) - 40*day
 	f.own()
 	f.mixed(450)
-	f.at = time.Since(epoch) - 10*time.Second
+	f.at = now.Sub(epoch) - 10*time.Second
 	f.mixed(1)
 	f.settleSeals()
 	return f, dir
@@ -381,4 +384,97 @@ func TestReplayedConfigurationChangesNothing(t *testing.T) {
 	if r := mustValid(t, dir, VerifyOptions{}); len(r.Policies) != 3 {
 		t.Errorf("policies %+v", r.Policies)
 	}
+}
+
+// TestPassThatHasToWait: where files cannot be rewritten the decision stands,
+// nobody waits for ever, and what can be rewritten is.
+func TestPassThatHasToWait(t *testing.T) {
+	finish := func(t *testing.T, f *feed, dir string, id ID) {
+		if err := f.l.Rewritten(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+		if cells, why := f.l.Pending(); len(cells) != 0 || why != "" {
+			t.Errorf("pending %v %s", cells, why)
+		}
+		closeLedger(t, f.l)
+		mustValid(t, dir, VerifyOptions{})
+	}
+	t.Run("clocks apart", func(t *testing.T) {
+		f, dir := agedFeedUntil(t, time.Now().Add(-2*time.Hour)) // the stream's clock is behind
+		due := f.l.Due(epoch.Add(f.at))
+		id := ageNow(t, f)
+		err := f.l.Rewritten(context.Background(), id)
+		if !errors.Is(err, ErrPending) || !strings.Contains(err.Error(), "apart") {
+			t.Fatal(err)
+		}
+		if cells, why := f.l.Pending(); !slices.Equal(cells, due) || why == "" {
+			t.Errorf("pending %v %s, decided %v", cells, why, due)
+		}
+		if _, err := f.l.Get(2); !errors.Is(err, ErrAgedOut) {
+			t.Errorf("a pending event: %v", err)
+		}
+		if r, err := f.l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
+			t.Errorf("pending is not damage: %v %+v", err, r)
+		}
+		f.at = time.Since(epoch)
+		f.logins(1)
+		finish(t, f, dir, id)
+	})
+	t.Run("a file that cannot be written", func(t *testing.T) {
+		f, dir := agedFeed(t)
+		due := f.l.Due(epoch.Add(f.at))
+		inTheWay := filepath.Join(dir, due[0].Segment+suffixSealed+suffixTemp)
+		if err := os.Mkdir(inTheWay, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		id := ageNow(t, f)
+		err := f.l.Rewritten(context.Background(), id)
+		if !errors.Is(err, ErrPending) || !strings.Contains(err.Error(), due[0].Segment) {
+			t.Fatal(err)
+		}
+		if cells, _ := f.l.Pending(); !slices.Equal(cells, due[:1]) {
+			t.Errorf("the others had to wait too: %v", cells)
+		}
+		if err := os.Remove(inTheWay); err != nil {
+			t.Fatal(err)
+		}
+		finish(t, f, dir, id)
+	})
+}
+
+func TestPreviewIsWhatAPassGivesBack(t *testing.T) {
+	f, dir := agedFeed(t)
+	due := f.l.Due(epoch.Add(f.at))
+	var told atomic.Int64
+	preview, err := f.l.Preview(context.Background(), due, func(done, total int) {
+		if told.Add(1); total != len(due) {
+			t.Errorf("%d of %d", done, total)
+		}
+	})
+	if err != nil || len(preview) != len(due) || int(told.Load()) != len(due) {
+		t.Fatal(err, preview, told.Load())
+	}
+	before := f.l.Status().TotalSizeBytes
+	id := ageNow(t, f)
+	if err := f.l.Rewritten(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	freed := int64(0)
+	for i, s := range f.l.Sizes(due) {
+		if s.After != preview[i].After || preview[i].Before <= preview[i].After {
+			t.Errorf("previewed %+v, got %+v", preview[i], s)
+		}
+		freed += preview[i].Before - preview[i].After
+	}
+	line, _ := f.l.Get(id)
+	if got := before + int64(len(line)) + 1 - f.l.Status().TotalSizeBytes; got != freed {
+		t.Errorf("%d bytes came back, previewed %d", got, freed)
+	}
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := f.l.Preview(cancelled, due, func(int, int) {}); err == nil {
+		t.Error("a preview goes on when nobody waits")
+	}
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
 }

@@ -29,8 +29,12 @@ type Cell struct {
 	Count    int64     `json:"count"`
 	First    time.Time `json:"first_timestamp"`
 	Last     time.Time `json:"last_timestamp"`
-	Bytes    int64     `json:"bytes"` // on disk, by the cell's share of the events
 	digest   string
+}
+
+func (s *segment) cell(c CategoryCell) Cell {
+	first, last, _ := c.times() // a manifest that cannot be read was refused
+	return Cell{s.name, s.manifest.FirstID, c.Category, c.Count, first.time(), last.time(), s.digest}
 }
 
 // A decision is the data of an events_aged_out event.
@@ -175,19 +179,12 @@ func (l *Ledger) Due(now time.Time) []Cell {
 		if s.sealID == 0 || !s.sealed.Load() {
 			continue
 		}
-		events := int64(0)
-		for _, c := range s.manifest.Categories {
-			if !p.gone[s.first][c.Category] {
-				events += c.Count
-			}
-		}
 		for _, c := range s.manifest.Categories {
 			first, last, err := c.times()
 			if err != nil || p.gone[s.first][c.Category] || !justified(p.configs, c.Category, first, last, at) {
 				continue
 			}
-			due = append(due, Cell{s.name, s.manifest.FirstID, c.Category, c.Count, first.time(), last.time(),
-				s.disk.Load() * c.Count / events, s.digest})
+			due = append(due, s.cell(c))
 		}
 	}
 	return due
@@ -197,7 +194,7 @@ func (l *Ledger) Due(now time.Time) []Cell {
 // many of them it covers: a decision has room for 500 segments.
 func (l *Ledger) Decide(cells []Cell) (OwnMessage, int, error) {
 	if l.keys.signer == nil {
-		return OwnMessage{}, 0, errors.New("this replica has no private key: it only follows")
+		return OwnMessage{}, 0, ErrFollows
 	}
 	var d decision
 	n := 0

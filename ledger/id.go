@@ -12,6 +12,8 @@ var (
 	ErrAgedOut     = errors.New("the event has aged out")
 	ErrLocked      = errors.New("another process uses this data folder")
 	ErrDamaged     = errors.New("the stored event is damaged")
+	ErrFollows     = errors.New("this replica has no private key: it follows what others decide")
+	ErrPending     = errors.New("decided, and waiting to be rewritten")
 	ErrStopped     = errors.New("the ledger has stopped accepting events")
 	ErrUnavailable = errors.New("the stream is not available")
 )

@@ -63,10 +63,11 @@ type Ledger struct {
 
 	offered *ID // on mu: the configuration in force when the wanted one was first offered
 
-	swept atomic.Uint64 // the files are as decided up to this id
-	freed atomic.Int64  // bytes that ageing out gave back
-	whole sync.RWMutex  // read-held by a verification: what it reads is as decided in its view
-	cache cache
+	swept    atomic.Pointer[sweep] // the sealer's last round
+	sweeps   atomic.Int64          // rounds that were begun
+	rewrites atomic.Int64          // files out of which something aged since the start
+	whole    sync.RWMutex          // read-held by a verification: what it reads is as decided in its view
+	cache    cache
 
 	synced synced // owned by the committer, and by load and Recover without one
 	cancel context.CancelFunc
@@ -130,6 +131,7 @@ func (l *Ledger) start(ctx context.Context) error {
 	l.mu.Unlock()
 	l.state.Lock()
 	l.view.Store(v)
+	l.swept.Store(&sweep{})
 	if l.notice != nil {
 		close(l.notice) // of before a recovery: who waits for the next commit looks again
 	}

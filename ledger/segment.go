@@ -53,7 +53,7 @@ type segment struct {
 	growing     atomic.Pointer[growing]    // the index until sealed
 	index       atomic.Pointer[index]      // nil: the lines have to be read
 
-	rewritten int // how many of its cells are known to be gone from the file; owned by the sealer
+	rewritten atomic.Pointer[map[string]bool] // categories known to be gone from the file; set by the sealer
 
 	files   sync.RWMutex // held while the .gz and its index are replaced
 	members []block      // of the .gz where there is no index; nil until somebody needs them

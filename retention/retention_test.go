@@ -3,6 +3,7 @@ package retention_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,10 +69,17 @@ func TestPass(t *testing.T) {
 	}
 	time.Sleep(2100 * time.Millisecond)
 	send(1) // ends the segment
-	until(t, "the segment is due", func() bool { return k.Preview().AgedOut == 50 })
+	var preview *retention.Report
+	until(t, "the segment is due", func() bool {
+		preview, err = k.Preview(t.Context())
+		return err == nil && preview.AgedOut == 50
+	})
 	r, err := k.Pass(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if preview.BytesFreed != r.BytesFreed || !slices.Equal(preview.Segments, r.Segments) || len(r.Pending) != 0 {
+		t.Errorf("previewed %+v, got %+v", preview, r)
 	}
 	if r.AgedOut != 50 || r.ByCategory["service"] != 50 || len(r.Decisions) != 1 || r.AgedOutTotal != 50 || r.BytesFreed <= 0 {
 		t.Errorf("%+v", r)

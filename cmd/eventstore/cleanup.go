@@ -1,11 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"text/tabwriter"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -41,15 +40,17 @@ func passCommand(path, verb string) *cobra.Command {
 	cmd := &cobra.Command{
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			to := terminalOf(cmd.OutOrStdout())
+			done := stopwatch(terminalOf(cmd.ErrOrStderr()))
 			_, b, err := c.call(cmd.Context(), "POST", path, nil, nil)
+			done()
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), string(bytes.TrimSpace(b)))
-				return err
+				return to.json(b)
 			}
-			return showPass(cmd.OutOrStdout(), verb, b)
+			return showPass(to, verb, b)
 		},
 	}
 	c.addURL(cmd)
@@ -57,27 +58,82 @@ func passCommand(path, verb string) *cobra.Command {
 	return cmd
 }
 
-func showPass(w io.Writer, verb string, answer []byte) error {
+// stopwatch shows on a terminal how long the store has been at it, from the second second on, until done is called.
+func stopwatch(to terminal) (done func()) {
+	if to.width == 0 {
+		return func() {}
+	}
+	began, tick := time.Now(), time.NewTicker(time.Second)
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-tick.C:
+				fmt.Fprintf(to.out, "\r\x1b[Kthe store is at it: %s (about a second for 100 MB)", time.Since(began).Round(time.Second))
+			case <-end:
+				fmt.Fprint(to.out, "\r\x1b[K")
+				return
+			}
+		}
+	}()
+	return func() { tick.Stop(); close(end); <-ended }
+}
+
+type passCell struct {
+	Segment  string
+	Category string
+	Count    int64
+	Last     string `json:"last_timestamp"`
+}
+
+func showPass(to terminal, verb string, answer []byte) error {
 	var r struct {
-		AgedOut    int64 `json:"aged_out_events"`
-		BytesFreed int64 `json:"bytes_freed"`
-		Cells      []struct {
-			Segment  string `json:"segment"`
-			Category string `json:"category"`
-			Count    int64  `json:"count"`
-			Last     string `json:"last_timestamp"`
-		} `json:"cells"`
+		AgedOut       int64 `json:"aged_out_events"`
+		BytesFreed    int64 `json:"bytes_freed"`
+		Cells         []passCell
+		Segments      []struct{}
+		Pending       []passCell
+		PendingReason string `json:"pending_reason"`
 	}
 	if err := json.Unmarshal(answer, &r); err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for i, cell := range r.Cells {
-		if i == 0 {
-			fmt.Fprintln(t, "SEGMENT\tCATEGORY\tEVENTS\tLAST")
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", printable(cell.Segment), printable(cell.Category), cell.Count, printable(cell.Last))
+	if err := showCells(to, r.Cells); err != nil {
+		return err
 	}
-	fmt.Fprintf(t, "%s %d events, %d bytes on disk\n", verb, r.AgedOut, r.BytesFreed)
-	return t.Flush()
+	waiting := int64(0)
+	for _, c := range r.Pending {
+		waiting += c.Count
+	}
+	text := fmt.Sprintf("%s: %d events, %d cells; bytes given back: %d in %d segments", verb, r.AgedOut, len(r.Cells), r.BytesFreed, len(r.Segments))
+	if waiting > 0 {
+		text += "\n" + to.paint(yellow, fmt.Sprintf("pending: %d events, decided and still in the files", waiting))
+	}
+	if r.PendingReason != "" {
+		text += ": " + printable(r.PendingReason)
+	}
+	_, err := fmt.Fprintln(to.out, text)
+	return err
+}
+
+func showCells(to terminal, cells []passCell) error {
+	if len(cells) == 0 {
+		return nil
+	}
+	t := newTable(to, column{name: "SEGMENT", least: 22}, column{name: "CATEGORY", least: 6}, column{name: "EVENTS", least: 6}, column{name: "LAST", least: 20})
+	var rows [][]string
+	for _, c := range cells {
+		rows = append(rows, []string{printable(c.Segment), printable(c.Category), strconv.FormatInt(c.Count, 10), printable(c.Last)})
+	}
+	t.fit(rows)
+	if err := t.header(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := t.row(r, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -234,7 +234,7 @@ type passes struct{ keeper *retention.Keeper }
 
 func (p passes) Cleanup(ctx context.Context, dryRun bool) (any, error) {
 	if dryRun {
-		return p.keeper.Preview(), nil
+		return p.keeper.Preview(ctx)
 	}
 	return p.keeper.Pass(ctx)
 }
