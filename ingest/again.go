@@ -14,7 +14,7 @@ import (
 )
 
 // publishAgain publishes what c holds and s does not have yet.
-func (i *Ingest) publishAgain(ctx context.Context, s, c jetstream.Stream, m move, same bool) error {
+func (i *Ingest) publishAgain(ctx context.Context, s, c jetstream.Stream, m *move, same bool) error {
 	from := uint64(1)
 	if same {
 		from = m.head + 1
@@ -30,6 +30,9 @@ func (i *Ingest) publishAgain(ctx context.Context, s, c jetstream.Stream, m move
 	var moved []Moved
 	var data []byte
 	err = each(ctx, c, 1, info.State.LastSeq, func(r *jetstream.RawStreamMsg) error {
+		if err := i.beat(ctx, m); err != nil || r.Header.Get(moverHeader) != "" {
+			return err
+		}
 		data = append(data, r.Data...)
 		if r.Header.Get(moreHeader) != "" {
 			return nil
@@ -86,13 +89,16 @@ func doneKey(h nats.Header, subject string, data []byte) string {
 }
 
 // published finds what s has of the move m, at from and behind.
-func (i *Ingest) published(ctx context.Context, s jetstream.Stream, from uint64, m move) (done, error) {
+func (i *Ingest) published(ctx context.Context, s jetstream.Stream, from uint64, m *move) (done, error) {
 	info, err := i.info(ctx)
 	if err != nil {
 		return nil, err
 	}
 	d, room := done{}, int(min(maxMsgSize, i.nc.MaxPayload()))-markRoom
 	err = each(ctx, s, from, info.State.LastSeq, func(r *jetstream.RawStreamMsg) error {
+		if err := i.beat(ctx, m); err != nil {
+			return err
+		}
 		if strings.HasPrefix(r.Header.Get(movedHeader), m.token+" ") || len(r.Header) == 0 && len(r.Data) > room {
 			k := doneKey(r.Header, r.Subject, r.Data)
 			d[k] = append(d[k], r.Sequence)

@@ -12,6 +12,7 @@
 //	stream.go     the stream's configuration, making it
 //	reconcile.go  comparing stream and ledger before anything is projected
 //	move.go       moving a branched stream's messages behind the ledger's last:
+//	mover.go      which replica does it,
 //	copy.go       its copying, and
 //	again.go      its publishing
 //	consume.go    Run: one consumer after the other, projecting

@@ -30,6 +30,9 @@ import (
 // copied the copy is whole, and 4 to 7 may happen any number of times: the
 // marks tell what was published. Messages behind the ledger's last stay where
 // they are: their ids hold.
+//
+// Of several replicas that find the stream branched one moves: the copy stream
+// is the lock (see mover.go).
 const (
 	movedSubject  = "eventstore.moved"
 	closedSubject = "eventstore.closed" // nobody publishes it
@@ -37,6 +40,7 @@ const (
 	subjectHeader  = "Event-Store-Subject"  // of a copy: where its message was published
 	sequenceHeader = "Event-Store-Sequence" // of a copy: its message's sequence
 	msgIDHeader    = "Event-Store-Msg-Id"   // of a copy: its message's Nats-Msg-Id, for the record
+	moverHeader    = "Event-Store-Mover"    // of no copy: the replica that took the move over
 	moreHeader     = "Event-Store-More"     // of a copy: the next copy is the rest of this message
 	movedHeader    = "Event-Store-Moved"    // of a message published again: "<move's token> <old sequence>"
 
@@ -59,6 +63,11 @@ type move struct {
 	head     uint64 // the ledger's last id
 	created  int64  // of the stream, Unix nanoseconds
 	subjects []string
+	mover    string // the replica that moves
+	beat     uint64 // changes while it does
+
+	replicas int       // of the copy stream, as of the stream
+	beaten   time.Time // when this process changed beat last
 }
 
 func (m move) metadata(key string) map[string]string {
@@ -70,11 +79,13 @@ func (m move) metadata(key string) map[string]string {
 	return map[string]string{
 		keyMetadata: key, "eventstore_phase": phase, "eventstore_token": m.token, "eventstore_subjects": string(subjects),
 		"eventstore_head": strconv.FormatUint(m.head, 10), "eventstore_created": strconv.FormatInt(m.created, 10),
+		"eventstore_mover": m.mover, "eventstore_beat": strconv.FormatUint(m.beat, 10),
 	}
 }
 
 func parseMove(md map[string]string) (m move, err error) {
-	m.token, m.copied = md["eventstore_token"], md["eventstore_phase"] == "copied"
+	m.token, m.copied, m.mover = md["eventstore_token"], md["eventstore_phase"] == "copied", md["eventstore_mover"]
+	m.beat, _ = strconv.ParseUint(md["eventstore_beat"], 10, 64)
 	m.head, err = strconv.ParseUint(md["eventstore_head"], 10, 64)
 	if err == nil {
 		m.created, err = strconv.ParseInt(md["eventstore_created"], 10, 64)
@@ -90,10 +101,10 @@ func parseMove(md map[string]string) (m move, err error) {
 
 func (i *Ingest) copyName() string { return i.o.Stream + "_MOVED" }
 
-func (i *Ingest) copyConfig(m move, replicas int) jetstream.StreamConfig {
+func (i *Ingest) copyConfig(m move) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: i.copyName(), Description: "Event Store: messages on their way behind the ledger's last event",
-		Subjects: []string{movedSubject}, Storage: jetstream.FileStorage, Replicas: replicas,
+		Subjects: []string{movedSubject}, Storage: jetstream.FileStorage, Replicas: m.replicas,
 		MaxBytes: -1, MaxMsgs: -1, Discard: jetstream.DiscardNew, Metadata: m.metadata(i.led.PublicKey()),
 	}
 }
@@ -102,12 +113,13 @@ func (i *Ingest) copyConfig(m move, replicas int) jetstream.StreamConfig {
 // last that the ledger does not have is in the copy stream.
 func (i *Ingest) beginMove(ctx context.Context, s jetstream.Stream, branch ledger.ID) error {
 	cfg := s.CachedInfo().Config
-	m := move{token: nuid.Next(), head: uint64(i.led.Head().ID), created: s.CachedInfo().Created.UnixNano(), subjects: cfg.Subjects}
-	i.o.Logger.Warn("stream branches off the ledger, moving its messages", "stream", i.o.Stream,
-		"branch_id", branch.String(), "head", ledger.ID(m.head).String())
-	if _, err := i.js.CreateStream(ctx, i.copyConfig(m, cfg.Replicas)); err != nil {
+	m := move{token: nuid.Next(), head: uint64(i.led.Head().ID), created: s.CachedInfo().Created.UnixNano(), subjects: cfg.Subjects,
+		mover: i.replicaName(), replicas: cfg.Replicas, beaten: time.Now()}
+	if _, err := i.js.CreateStream(ctx, i.copyConfig(m)); err != nil {
 		return fmt.Errorf("making stream %s: %w", i.copyName(), err)
 	}
+	i.o.Logger.Warn("stream branches off the ledger, moving its messages", "stream", i.o.Stream,
+		"branch_id", branch.String(), "head", ledger.ID(m.head).String())
 	last, err := i.closeStream(ctx, cfg)
 	if err != nil {
 		return err
@@ -115,7 +127,7 @@ func (i *Ingest) beginMove(ctx context.Context, s jetstream.Stream, branch ledge
 	if err := i.interrupted("closed"); err != nil {
 		return err
 	}
-	if err := i.copyMessages(ctx, s, uint64(branch), min(last, m.head)); err != nil {
+	if err := i.copyMessages(ctx, s, &m, uint64(branch), min(last, m.head)); err != nil {
 		return err
 	}
 	info, err := i.info(ctx)
@@ -126,8 +138,8 @@ func (i *Ingest) beginMove(ctx context.Context, s jetstream.Stream, branch ledge
 		return fmt.Errorf("%w: stream %s changed while it was copied", errReset, i.o.Stream)
 	}
 	m.copied = true
-	if _, err := i.js.UpdateStream(ctx, i.copyConfig(m, cfg.Replicas)); err != nil {
-		return fmt.Errorf("updating stream %s: %w", i.copyName(), err)
+	if err := i.signOfLife(ctx, &m); err != nil {
+		return err
 	}
 	return i.interrupted("copied")
 }
@@ -172,6 +184,12 @@ func (i *Ingest) finishMove(ctx context.Context, s jetstream.Stream) (found bool
 	if err != nil {
 		return false, fmt.Errorf("%w: stream %s does not say what it holds: %w", ErrHistory, i.copyName(), err)
 	}
+	m.replicas, m.beaten = c.CachedInfo().Config.Replicas, time.Now()
+	if m.mover != i.replicaName() && !i.alone() {
+		if err := i.takeOver(ctx, c, &m); err != nil {
+			return false, err
+		}
+	}
 	// A stream that was made anew since is compared like any other afterwards;
 	// the copies are published into it all the same.
 	same := s.CachedInfo().Created.UnixNano() == m.created
@@ -187,7 +205,7 @@ func (i *Ingest) finishMove(ctx context.Context, s jetstream.Stream) (found bool
 		return false, err
 	}
 	if !same || m.copied {
-		if err := i.publishAgain(ctx, s, c, m, same); err != nil {
+		if err := i.publishAgain(ctx, s, c, &m, same); err != nil {
 			return false, err
 		}
 	}

@@ -18,17 +18,29 @@ import (
 // segments.
 func storeOn(t *testing.T, nats *external, dir string, log *lines) *fixture {
 	t.Helper()
+	return storeWith(t, Options{URL: nats.url(), Logger: log.logger()}, dir, 1<<20)
+}
+
+func storeWith(t *testing.T, o Options, dir string, maxFileSize int64) *fixture {
+	t.Helper()
 	config := ledger.DefaultConfig()
-	config.MaxFileSize = 1 << 20
+	config.MaxFileSize = maxFileSize
 	led, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, Config: config, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := tryStartWith(t, dir, led, Options{URL: nats.url(), NameFile: filepath.Join(dir, "replica"), Logger: log.logger()})
+	o.NameFile = filepath.Join(dir, "replica")
+	f, err := tryStartWith(t, dir, led, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "reconciled", func() bool { return f.ing.ready.Load() })
+	return f
+}
+
+// ready waits until the store takes events.
+func (f *fixture) ready() *fixture {
+	f.t.Helper()
+	soon(f.t, "reconciled", func() bool { return f.ing.ready.Load() })
 	return f
 }
 
@@ -86,9 +98,9 @@ func TestTrimmingWaitsForTheReplicas(t *testing.T) {
 	t.Parallel()
 	nats, log := newExternal(t, ""), &lines{}
 	js := nats.js()
-	a := storeOn(t, nats, t.TempDir(), log)
+	a := storeOn(t, nats, t.TempDir(), log).ready()
 	defer a.close()
-	b := storeOn(t, nats, copyKeys(t, a.dir, "ledger.pub"), log)
+	b := storeOn(t, nats, copyKeys(t, a.dir, "ledger.pub"), log).ready()
 	b.get(a.appendSoon())
 	if err := b.ing.report(t.Context()); err != nil {
 		t.Fatal(err)
@@ -104,7 +116,7 @@ func TestTrimmingWaitsForTheReplicas(t *testing.T) {
 		t.Fatalf("the stream begins at %d: trimmed under a replica", first)
 	}
 
-	b = storeOn(t, nats, b.dir, log)
+	b = storeOn(t, nats, b.dir, log).ready()
 	b.get(a.appendSoon())
 	if err := b.ing.report(t.Context()); err != nil {
 		t.Fatal(err)
@@ -131,7 +143,7 @@ func TestStaleReplicaIsNamedAndCanBeRemoved(t *testing.T) {
 	t.Parallel()
 	nats, log := newExternal(t, ""), &lines{}
 	js := nats.js()
-	a := storeOn(t, nats, t.TempDir(), log)
+	a := storeOn(t, nats, t.TempDir(), log).ready()
 	defer a.close()
 	first := a.appendSoon()
 	if _, err := js.CreateConsumer(t.Context(), "EVENTS", jetstream.ConsumerConfig{Durable: replicaPrefix + "gone", DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckNonePolicy,
@@ -168,9 +180,9 @@ func TestStaleReplicaIsNamedAndCanBeRemoved(t *testing.T) {
 func TestCopiedFolderGetsANameOfItsOwn(t *testing.T) {
 	t.Parallel()
 	nats, log := newExternal(t, ""), &lines{}
-	a := storeOn(t, nats, t.TempDir(), log)
+	a := storeOn(t, nats, t.TempDir(), log).ready()
 	defer a.close()
-	b := storeOn(t, nats, copyKeys(t, a.dir, "ledger.key", "ledger.pub", "replica"), log)
+	b := storeOn(t, nats, copyKeys(t, a.dir, "ledger.key", "ledger.pub", "replica"), log).ready()
 	defer b.close()
 	if a.ing.replicaName() != b.ing.replicaName() {
 		t.Fatal("the names differ already")

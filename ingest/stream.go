@@ -51,6 +51,7 @@ type Options struct {
 	Refused        func(address string) // told of every refused login; nil: nobody keeps count
 
 	interrupt func(point string) error // tests: an error ends a move there
+	stall     time.Duration            // tests: for moveStalls
 }
 
 // Ingest connects one stream with one ledger.
@@ -83,8 +84,9 @@ type Ingest struct {
 	replicas []Replica // that reported, last seen
 	name     string    // of this replica
 
-	run  string            // of this process
-	runs map[string]string // run by replica's name when trimming was considered last; owned by watch
+	run     string            // of this process
+	awaited awaited           // owned by reconcile
+	runs    map[string]string // run by replica's name when trimming was considered last; owned by watch
 
 	closing sync.Once
 }
