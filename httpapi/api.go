@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"golang.org/x/sync/semaphore"
 
 	"home.lab/event-store/ledger"
 )
@@ -66,6 +67,7 @@ type Options struct {
 
 	Tokens      []Token            // none: everybody who reaches the API may do everything
 	OpenMetrics bool               // GET /metrics needs no token
+	Local       bool               // only this host reaches the API: requests for other hosts' names are refused
 	Refused     func(RefusedLogin) // nil: nobody keeps count
 }
 
@@ -82,6 +84,9 @@ type API struct {
 	followers     followers
 	tokens        []Token
 	openMetrics   bool
+	local         bool
+	bodies        *semaphore.Weighted // bytes of bodies
+	bodyGrace     time.Duration
 	refused       func(RefusedLogin)
 }
 
@@ -107,6 +112,9 @@ func New(o Options) *API {
 		verifier:      newVerifier(o.Ledger, o.Stream),
 		tokens:        o.Tokens,
 		openMetrics:   o.OpenMetrics,
+		local:         o.Local,
+		bodies:        semaphore.NewWeighted(maxBodies),
+		bodyGrace:     bodyGrace,
 		refused:       o.Refused,
 	}
 	a.metrics.registry.MustRegister(collector{a, everChained(a.ledger.Status())})
@@ -117,16 +125,20 @@ func New(o Options) *API {
 func (a *API) Handler() http.Handler {
 	r := chi.NewRouter()
 	r.Use(a.guard, sameOrigin(), middleware.GetHead)
+	if a.local {
+		r.Use(a.ownNames)
+	}
 	r.NotFound(a.handle(noRoute))
 	r.MethodNotAllowed(a.handle(wrongMethod))
 
-	read, write, admin := r.With(a.need(ScopeRead)), r.With(a.need(ScopeAppend)), r.With(a.need(ScopeAdmin))
-	write.Post("/events", a.handle(a.append))
+	others := a.bounded(maxOthers)
+	read, admin := r.With(a.need(ScopeRead), others), r.With(a.need(ScopeAdmin), others)
+	r.With(a.need(ScopeAppend), a.bounded(maxAppends), a.paced).Post("/events", a.handle(a.append))
 	read.Get("/events", a.handle(a.query))
 	read.Get("/events/count", a.handle(a.count))
-	read.Get("/events/stream", a.handle(a.follow))
+	r.With(a.need(ScopeRead), a.bounded(maxFollowers)).Get("/events/stream", a.handle(a.follow))
 	read.Get("/events/{id}", a.handle(bare(a.event)))
-	read.Post("/verify", a.handle(bare(a.verify)))
+	read.With(a.paced).Post("/verify", a.handle(bare(a.verify)))
 	read.Get("/verify", a.handle(bare(a.verification)))
 	if a.retention != nil {
 		admin.Post("/cleanup", a.handle(a.cleanup))
@@ -166,10 +178,10 @@ func (a *API) handle(h func(http.ResponseWriter, *http.Request) error) http.Hand
 // fail answers with err as a problem, or cuts the connection when an answer has begun: a client must not take half an
 // answer for a whole one.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	p := problemOf(err)
+	if r.Context().Err() != nil && p.Status != http.StatusRequestTimeout {
 		panic(http.ErrAbortHandler) // nobody is there to read an answer
 	}
-	p := problemOf(err)
 	if p.Status == http.StatusInternalServerError {
 		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
@@ -185,7 +197,7 @@ func (a *API) scrape(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// guard recovers panics, forbids browsers to guess at content types, and counts what was answered.
+// guard recovers panics, tells browsers what an answer may do, and counts what was answered.
 func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rw := &response{ResponseWriter: w, status: http.StatusOK}
@@ -204,7 +216,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 				newProblem(http.StatusInternalServerError, "the store failed to handle this request; its log says why").write(rw)
 			}
 		}()
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		secure(w.Header())
 		next.ServeHTTP(rw, r)
 	})
 }

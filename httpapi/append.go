@@ -21,6 +21,8 @@ const (
 	maxBulkBody  = 64 << 20 // bytes
 	maxEventBody = 6 << 20  // bytes; an event is at most 1 MiB canonical, which may take six times that with \u escapes
 	maxKey       = 255      // bytes of an Idempotency-Key
+
+	maxAnnounced = 128 << 10 // bytes that a body gets before they arrive
 )
 
 // append is POST /events: one event, or many as NDJSON or as a JSON array.
@@ -251,7 +253,7 @@ func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte,
 	if !ndjson && !array {
 		limit = maxEventBody
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), limit)+bytes.MinRead))
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), maxAnnounced)+bytes.MinRead))
 	if _, err := buf.ReadFrom(io.LimitReader(limited, limit+1)); err != nil {
 		return nil, false, unread(err)
 	}
@@ -259,15 +261,6 @@ func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte,
 		return nil, false, &http.MaxBytesError{Limit: limit}
 	}
 	return buf.Bytes(), array, nil
-}
-
-// unread is a body that could not be read: too large, or the client's connection is at fault.
-func unread(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return err
-	}
-	return newProblem(http.StatusBadRequest, "the body could not be read: %v", err)
 }
 
 // part is one event's text in a bulk body, with its place: a line or an item, from 1.

@@ -172,6 +172,11 @@ func TestTokensOfSomeCategories(t *testing.T) {
 	if got := fmt.Sprint(status["categories"]); got != "map[ai:1 user:1]" {
 		t.Errorf("status shows %s", got)
 	}
+	if counts := f.do("GET", "/events/count", "", "Authorization", ai).want(t, 200).body; strings.Contains(counts, "service") || !strings.Contains(counts, `"user"`) {
+		t.Errorf("counts show %s", counts)
+	}
+	f.do("GET", "/events/count?category=security", "", "Authorization", ai).want(t, 403)
+	f.do("GET", "/events/stream?category=security", "", "Authorization", ai).want(t, 403)
 	f.do("POST", "/verify", "", "Authorization", service).want(t, 200, `"valid"`)
 }
 

@@ -31,7 +31,8 @@ func parseFilter(g grant, values url.Values, ndjson bool) (ledger.Filter, error)
 	if len(errs) > 0 {
 		return f, invalid(errs...)
 	}
-	return f, g.narrow(&f)
+	err := g.narrow(&f)
+	return f, err
 }
 
 // setParameter sets what one parameter says.

@@ -103,7 +103,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	defer in.Close()
 
 	keeper := retention.New(l, in, c.RetentionEvery, log)
-	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open"})
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open", Local: len(c.Tokens) == 0 && !c.ServerOpen})
 	listener, err := listenHTTP(c, log)
 	if err != nil {
 		return err
