@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +36,23 @@ func writeFile(dir, name string, content []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// checkFolder refuses a folder in which everybody on the machine can write: he
+// could put segments there, or remove them. A private key that others can read
+// signs nothing worth believing, which is for the operator to decide.
+func checkFolder(dir string, log *slog.Logger) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the data folder: %w", err)
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("%s is world-writable (%s): run chmod o-w on it", dir, info.Mode())
+	}
+	if info, err := os.Stat(filepath.Join(dir, keyFile)); err == nil && info.Mode().Perm()&0o077 != 0 {
+		log.Warn("others can read the ledger's private key", "file", filepath.Join(dir, keyFile), "mode", info.Mode().String())
+	}
+	return nil
 }
 
 // syncDir makes the names in a folder durable.

@@ -99,6 +99,9 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
+	if err := checkFolder(opts.Dir, opts.Logger); err != nil {
+		return nil, err
+	}
 	l := &Ledger{dir: opts.Dir, opts: opts, log: opts.Logger,
 		lock: flock.New(filepath.Join(opts.Dir, "LOCK"), flock.SetPermissions(0o600))}
 	if ok, err := l.lock.TryLock(); err != nil {
