@@ -5,15 +5,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+)
+
+const (
+	backlog   = 8                // events of a commit that tell of more to come
+	apart     = time.Millisecond // of such commits, at least
+	tailBytes = 256 << 10        // of committed lines that stay in memory
 )
 
 // commitAll is the committer: it takes what is there, writes it, makes it
 // durable, and only then tells anybody. While it does so the next batch is
-// projected; so a lone event is committed at once and a burst in big batches,
-// without any delay that somebody would have to choose.
+// projected; so a lone event is committed at once and a burst in big batches.
+// After a commit of many events the next one begins a millisecond later than
+// it did: an fsync costs more than the events that it would not wait for.
 func (l *Ledger) commitAll(ctx context.Context) {
 	var spare []byte
+	var next time.Time
 	for {
 		select {
 		case <-l.work:
@@ -23,6 +32,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if l.Err() != nil {
 			continue
 		}
+		time.Sleep(time.Until(next))
 		l.mu.Lock()
 		parts, v := l.proj.take(spare)
 		l.room.Broadcast()
@@ -38,9 +48,15 @@ func (l *Ledger) commitAll(ctx context.Context) {
 			l.fail(err)
 			continue
 		}
-		spare = parts[len(parts)-1].lines
 		last := l.view.Load()
 		done.Events, done.Took = v.events+v.aged-last.events-last.aged, time.Since(began)
+		if done.Events >= backlog {
+			next = began.Add(apart)
+		}
+		v.tail = tailOf(last.tail, parts)
+		if spare = parts[len(parts)-1].lines; cap(spare) > 16*len(spare) {
+			spare = nil // a burst is over
+		}
 		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
 		l.publish(v)
 		if l.opts.Committed != nil {
@@ -134,6 +150,24 @@ func (l *Ledger) publish(v *view) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.view.Store(v)
+	l.release(v.head.ID)
 	close(l.notice)
 	l.notice = make(chan struct{})
+}
+
+// tailOf is the end of the active segment that stays in memory, for callers who
+// ask for the event that they waited for: nothing when a commit was large.
+func tailOf(tail, parts []part) []part {
+	last := parts[len(parts)-1]
+	if len(last.lines) > tailBytes/4 {
+		return nil
+	}
+	last.lines = slices.Clone(last.lines) // the projection gets the buffer back
+	all, bytes := append(slices.Clip(tail), last), 0
+	for i, p := range slices.Backward(all) {
+		if bytes += len(p.lines); bytes > tailBytes || p.name != last.name {
+			return slices.Clone(all[i+1:])
+		}
+	}
+	return all
 }

@@ -56,6 +56,7 @@ type Ledger struct {
 	view   atomic.Pointer[view] // the state after the last commit
 	state  sync.Mutex           // guards what follows
 	notice chan struct{}        // closed at the next commit
+	waits  []wait               // for ids that are not committed
 	failed chan struct{}        // closed when a write or fsync failed
 	err    error
 
@@ -205,61 +206,6 @@ func (l *Ledger) Projected() ID {
 // Head is the committed head.
 func (l *Ledger) Head() Head { return l.view.Load().head }
 
-// Wait returns nil as soon as the id is committed: written and fsynced.
-func (l *Ledger) Wait(ctx context.Context, id ID) error {
-	for {
-		l.state.Lock()
-		notice, failed, err := l.notice, l.failed, l.err
-		l.state.Unlock()
-		if l.view.Load().head.ID >= id {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrStopped, err)
-		}
-		select {
-		case <-notice:
-		case <-failed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Notice is closed at the next commit.
-func (l *Ledger) Notice() <-chan struct{} {
-	l.state.Lock()
-	defer l.state.Unlock()
-	return l.notice
-}
-
-// Failed is closed when the ledger stopped accepting events; Err says why.
-func (l *Ledger) Failed() <-chan struct{} {
-	l.state.Lock()
-	defer l.state.Unlock()
-	return l.failed
-}
-
-// Err is why the ledger does not accept events, or nil.
-func (l *Ledger) Err() error {
-	l.state.Lock()
-	defer l.state.Unlock()
-	return l.err
-}
-
-// fail stops the ledger: waiters and Project get err.
-func (l *Ledger) fail(err error) {
-	l.state.Lock()
-	if l.err == nil {
-		l.err = err
-		close(l.failed)
-	}
-	l.state.Unlock()
-	l.mu.Lock()
-	l.room.Broadcast()
-	l.mu.Unlock()
-}
-
 // PublicKey is the ledger's verifier key in the text form of
 // golang.org/x/mod/sumdb/note.
 func (l *Ledger) PublicKey() string { return l.keys.public }
@@ -284,11 +230,4 @@ func (l *Ledger) NewKey() bool {
 // configuration in force. Errors are *InvalidError.
 func (l *Ledger) Decode(body []byte) (Draft, error) {
 	return decode(body, "", l.view.Load().config.Categories)
-}
-
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -60,6 +60,7 @@ func (c configSince) id() ID { return max(c.from, 1) - 1 }
 // A part is a run of lines of one segment.
 type part struct {
 	name  string
+	at    int64 // where the lines begin in the segment
 	lines []byte
 }
 
@@ -256,7 +257,7 @@ func (p *projection) chain(d *Draft, id ID, at micros) {
 		p.begin(at)
 	}
 	if len(p.parts) == 0 || p.parts[len(p.parts)-1].name != p.tally.name {
-		p.parts = append(p.parts, part{p.tally.name, p.spare[:0]})
+		p.parts = append(p.parts, part{p.tally.name, p.tally.bytes, p.spare[:0]})
 		p.spare = nil
 	}
 	last := &p.parts[len(p.parts)-1]

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"sort"
 	"time"
 )
@@ -15,6 +16,9 @@ func (l *Ledger) Get(id ID) ([]byte, error) {
 		s := v.segment(id)
 		if s == nil {
 			return nil, ErrNotFound
+		}
+		if raw := v.fresh(id); raw != nil {
+			return raw, nil
 		}
 		src, err := l.open(s)
 		if err != nil {
@@ -33,6 +37,28 @@ func (l *Ledger) Get(id ID) ([]byte, error) {
 		}
 		return raw, err
 	}
+}
+
+// fresh gives a line that is still in memory, or nil.
+func (v *view) fresh(id ID) []byte {
+	if len(v.tail) == 0 {
+		return nil
+	}
+	lines := v.active.lines.Load()
+	i, ok := slices.BinarySearch(lines.ids, id)
+	if !ok {
+		return nil
+	}
+	end := v.active.size
+	if i+1 < len(lines.offsets) {
+		end = lines.offsets[i+1]
+	}
+	for _, p := range v.tail {
+		if start := lines.offsets[i] - p.at; start >= 0 && end-p.at <= int64(len(p.lines)) {
+			return p.lines[start : end-p.at-1 : end-p.at-1]
+		}
+	}
+	return nil
 }
 
 // get reads one line, which is kept for the next who asks.

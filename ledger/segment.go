@@ -18,6 +18,7 @@ type view struct {
 	head    Head
 	segs    []*segment // ended
 	active  *segment   // nil before the first event
+	tail    []part     // the active segment's last lines, as they were written
 	config  Config
 	counts  map[string]int64
 	events  int64

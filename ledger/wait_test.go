@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestACommitWakesWhoWaitsForIt(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir(), Config{})
+	defer l.Close()
+	got := make(chan error, 3)
+	ctx, cancel := context.WithCancel(context.Background())
+	for id := ID(1); id <= 3; id++ {
+		go func() { got <- l.Wait(context.Background(), id) }()
+	}
+	go func() { got <- l.Wait(ctx, 1000) }()
+	for waiting := 0; waiting < 4; {
+		l.state.Lock()
+		waiting = len(l.waits)
+		l.state.Unlock()
+	}
+	project(t, l, login(1), login(2))
+	for range 2 {
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-got:
+		t.Fatalf("somebody waited for less than he asked for: %v", err)
+	case <-time.After(10 * time.Millisecond):
+	}
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	l.fail(errors.New("fsync failed"))
+	if err := <-got; !errors.Is(err, ErrStopped) {
+		t.Fatal(err)
+	}
+}
+
+// TestGetServesWhatWasWritten compares what is served from memory with the file.
+func TestGetServesWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	fresh := 0
+	for n := range 300 {
+		f.logins(1 + n%3)
+		if n%50 == 0 {
+			f.seq += 2
+		}
+		for id := ID(f.seq); id > 0 && id+5 > ID(f.seq); id-- {
+			if raw := f.l.view.Load().fresh(id); raw != nil {
+				fresh++
+				if got, err := f.l.Get(id); err != nil || string(got) != string(raw) || !strings.Contains(string(raw), `{"id":"`+id.String()) {
+					t.Fatalf("event %s: %s, %v", id, got, err)
+				}
+			}
+		}
+	}
+	if fresh < 600 {
+		t.Errorf("only %d events came from memory", fresh)
+	}
+	lines := map[string]bool{}
+	for id := ID(1); id <= ID(f.seq); id++ {
+		if raw, err := f.l.Get(id); err == nil {
+			lines[string(raw)+"\n"] = true
+		}
+	}
+	closeLedger(t, f.l)
+	for _, line := range allLines(t, dir) {
+		if !lines[strings.TrimSuffix(line, "\n")+"\n"] {
+			t.Fatalf("not served: %s", line)
+		}
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
