@@ -55,7 +55,7 @@ func (l *Ledger) ageAll(ctx context.Context) {
 		if l.swept.Load().waits == "" {
 			l.log.Warn("ageing out waits", "reason", done.waits)
 		}
-		time.AfterFunc(10*time.Second, func() { wake(l.sealing) })
+		time.AfterFunc(retryAfter, func() { wake(l.sealing) })
 	}
 	l.swept.Store(&done)
 }

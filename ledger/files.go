@@ -17,6 +17,27 @@ const (
 	suffixTemp     = ".tmp"
 )
 
+// makeDir makes a folder, with its parents, and its name durable: else a power
+// loss could take a new ledger away as a whole. Of a folder that is there the
+// name is synced again: a process killed in between may have made it.
+func makeDir(dir string) error {
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
 // writeFile puts a file into a folder so that it is there whole or not at all:
 // temporary file, fsync, rename, fsync of the folder.
 func writeFile(dir, name string, content []byte) error {

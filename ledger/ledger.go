@@ -97,7 +97,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	if err := makeDir(opts.Dir); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
 	if err := checkFolder(opts.Dir, opts.Logger); err != nil {

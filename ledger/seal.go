@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// retryAfter is how long sealing and ageing out wait after a failure. A
+// variable for tests.
+var retryAfter = 10 * time.Second
+
 // sealAll is the sealer: it compresses ended segments, oldest first, and takes
 // out of sealed ones what was decided to age out.
 func (l *Ledger) sealAll(ctx context.Context) {
@@ -26,7 +30,7 @@ func (l *Ledger) sealAll(ctx context.Context) {
 			}
 			if err := l.seal(s); err != nil {
 				l.log.Error("sealing failed", "segment", s.name, "err", err)
-				time.AfterFunc(10*time.Second, func() { wake(l.sealing) })
+				time.AfterFunc(retryAfter, func() { wake(l.sealing) })
 				break
 			}
 			l.log.Info("sealed", "segment", s.name, "bytes", s.size, "bytes_on_disk", s.disk.Load())
