@@ -35,7 +35,7 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 	var zipped []byte
 	var lines bytes.Buffer
 	for off := int64(0); off < info.Size(); {
-		n, sound, err := memberAt(file, off, info.Size())
+		n, err := memberAt(file, off, info.Size())
 		if err != nil {
 			return err
 		}
@@ -44,11 +44,9 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 			return err
 		}
 		lines.Reset()
-		if _, err := lines.ReadFrom(newMemberReader(bytes.NewReader(zipped))); err != nil {
-			sound = false
-		}
+		_, err = lines.ReadFrom(newMemberReader(bytes.NewReader(zipped), len(zipped)))
 		b := memberOf(lines.Bytes())
-		b.off, b.n, b.damaged = off, n, !sound
+		b.off, b.n, b.damaged = off, n, err != nil
 		if err := f(b, lines.Bytes()); err != nil {
 			return err
 		}
@@ -59,25 +57,25 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 
 // memberAt is how long the member at off is. Where there is none it is how far
 // it is to the next.
-func memberAt(file *os.File, off, size int64) (n int64, sound bool, err error) {
+func memberAt(file *os.File, off, size int64) (n int64, err error) {
 	head := make([]byte, min(int64(memberHeader), size-off))
 	if err := readAt(file, head, off); err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	if n, err := memberLen(head); err == nil && int64(n) <= size-off {
-		return int64(n), true, nil
+		return int64(n), nil
 	}
 	rest := make([]byte, size-off)
 	if err := readAt(file, rest, off); err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	for at := 1; ; at++ {
 		i := bytes.Index(rest[at:], []byte(memberMagic))
 		if i < 0 {
-			return size - off, false, nil
+			return size - off, nil
 		}
 		if at += i; soundAt(rest[at:]) {
-			return int64(at), false, nil
+			return int64(at), nil
 		}
 	}
 }

@@ -682,3 +682,47 @@ func TestCloseAfterACancelledProjectCommitsWhatWasProjected(t *testing.T) {
 		t.Errorf("%d events", r.Events)
 	}
 }
+
+// Somebody packs a sealed segment again, with one event altered: every line is
+// still read, and the event is named.
+func TestRepackedSegmentIsReadAndItsEditNamed(t *testing.T) {
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	f.logins(300)
+	f.settleSeals()
+	closeLedger(t, f.l)
+	zips, _ := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
+	var plain bytes.Buffer
+	eachLine(zips[0], true, func(raw []byte, _ int64) error { plain.Write(append(raw, '\n')); return nil })
+	edited := bytes.Replace(plain.Bytes(), []byte(`"n":100`), []byte(`"n":666`), 1)
+	for _, tc := range []struct {
+		content []byte
+		kind    string
+	}{{plain.Bytes(), "member_mismatch"}, {edited, "hash_mismatch"}} {
+		var zipped bytes.Buffer
+		z := gzip.NewWriter(&zipped)
+		z.Write(tc.content)
+		z.Close()
+		if err := os.WriteFile(zips[0], zipped.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := VerifyDir(t.Context(), dir, VerifyOptions{})
+		if err != nil || r.Status != "invalid" || r.Findings[0].Kind != tc.kind || r.Findings[0].ID == "" {
+			t.Errorf("%s: %v %+v", tc.kind, err, r)
+		}
+		l := open(t, dir, c)
+		for id := ID(1); id <= l.Head().ID; id++ {
+			if _, err := l.Get(id); err != nil {
+				t.Fatalf("%s: %s: %v", tc.kind, id, err)
+			}
+		}
+		n := 0
+		if err := l.Query(t.Context(), Filter{Actions: []string{"login"}}, func([]byte) error { n++; return nil }); err != nil || n != 300 {
+			t.Errorf("%s: %d logins, %v", tc.kind, n, err)
+		}
+		closeLedger(t, l)
+	}
+}

@@ -333,7 +333,7 @@ func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error 
 	defer file.Close()
 	var r io.Reader = file
 	if zip {
-		r = newMemberReader(file)
+		r = newMemberReader(file, streamBuffer)
 	}
 	return readLines(r, f)
 }

@@ -76,7 +76,10 @@ func (m Manifest) rawMap() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z)), 1<<31))
+	if err := checkMember(z); err != nil {
+		return nil, fmt.Errorf("category map: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z), len(z)), 1<<31))
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}

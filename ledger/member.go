@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -25,6 +24,7 @@ const (
 	memberHeader = len(memberMagic) + 8 // then length and CRC-32C, little-endian
 	memberEnd    = 8                    // CRC-32 and length of the content
 	maxMember    = 16 << 20             // bytes of one, compressed
+	streamBuffer = 4 << 20              // holds every member that the sealer makes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -83,22 +83,28 @@ func checkMember(b []byte) error {
 	return nil
 }
 
-// A memberReader reads the content of members one behind the other.
+// A memberReader reads the content of members one behind the other. What is no
+// member as the store writes it, but gzip all the same (somebody packed the
+// file again, or a bit of a header is flipped), is read too and noted in odd.
 type memberReader struct {
 	in   *bufio.Reader
 	at   int64 // where the member at hand begins
-	next int64
-	buf  []byte
-	left *bytes.Reader // what is not inflated yet of the member at hand; nil between two
+	next int64 // where the one behind a sound member begins
+	odd  []oddMember
+	line int64         // lines read
+	left io.ByteReader // what is not inflated yet of the member at hand; nil between two
 	z    gzip.Reader
 }
 
-func newMemberReader(r io.Reader) *memberReader {
-	return &memberReader{in: bufio.NewReaderSize(r, 256<<10)}
+// An oddMember is where one begins in the file, and with which line, from 1.
+type oddMember struct{ at, line int64 }
+
+// newMemberReader reads members of up to size compressed bytes; longer ones are odd.
+func newMemberReader(r io.Reader, size int) *memberReader {
+	return &memberReader{in: bufio.NewReaderSize(r, size)}
 }
 
-// Read implements io.Reader. A member that is not as the store writes it is an
-// error that Is errMember.
+// Read implements io.Reader. What cannot be inflated is an error that Is errMember.
 func (m *memberReader) Read(b []byte) (int, error) {
 	for {
 		if m.left == nil {
@@ -107,9 +113,11 @@ func (m *memberReader) Read(b []byte) (int, error) {
 			}
 		}
 		n, err := m.z.Read(b)
-		if errors.Is(err, io.EOF) && m.left.Len() == 0 {
-			m.left, err = nil, nil
-		} else if err != nil {
+		m.line += int64(bytes.Count(b[:n], []byte{'\n'}))
+		if errors.Is(err, io.EOF) {
+			err = m.close()
+		}
+		if err != nil {
 			return n, m.damaged(err)
 		}
 		if n > 0 {
@@ -118,7 +126,7 @@ func (m *memberReader) Read(b []byte) (int, error) {
 	}
 }
 
-// open takes the next member; io.EOF when there is none.
+// open begins with the next member; io.EOF when there is none.
 func (m *memberReader) open() error {
 	m.at = m.next
 	head, err := m.in.Peek(memberHeader)
@@ -128,23 +136,43 @@ func (m *memberReader) open() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	n, err := memberLen(head)
-	if err != nil {
-		return m.damaged(err)
+	if b := m.sound(head); b != nil {
+		m.left, m.next = bytes.NewReader(b), m.at+int64(len(b))
+	} else {
+		m.left, m.odd = &countedReader{m.in, 0}, append(m.odd, oddMember{m.at, m.line + 1})
 	}
-	m.buf = slices.Grow(m.buf[:0], n)[:n]
-	if _, err := io.ReadFull(m.in, m.buf); err != nil {
-		return m.damaged(err)
-	}
-	if err := checkMember(m.buf); err != nil {
-		return m.damaged(err)
-	}
-	m.left = bytes.NewReader(m.buf)
-	if err := m.z.Reset(m.left); err != nil {
+	if err := m.z.Reset(m.left.(io.Reader)); err != nil {
 		return m.damaged(err)
 	}
 	m.z.Multistream(false)
-	m.next = m.at + int64(n)
+	return nil
+}
+
+// sound gives the whole member that begins with head, nil if it is not as the
+// store writes it.
+func (m *memberReader) sound(head []byte) []byte {
+	n, err := memberLen(head)
+	if err != nil {
+		return nil
+	}
+	if b, err := m.in.Peek(n); err == nil && checkMember(b) == nil {
+		return b
+	}
+	return nil
+}
+
+// close ends with the member at hand.
+func (m *memberReader) close() error {
+	switch left := m.left.(type) {
+	case *bytes.Reader:
+		if left.Len() > 0 {
+			return errMember
+		}
+		m.in.Discard(int(m.next - m.at)) // never fails: it was peeked
+	case *countedReader:
+		m.next = m.at + left.n
+	}
+	m.left = nil
 	return nil
 }
 
@@ -153,4 +181,25 @@ func (m *memberReader) damaged(err error) error {
 		return fmt.Errorf("byte %d: %w", m.at, err)
 	}
 	return fmt.Errorf("byte %d: %w: %v", m.at, errMember, err) // not %w: io.EOF would be an end
+}
+
+// A countedReader counts what is taken from a reader. Being an io.ByteReader it
+// has no more taken than the member has.
+type countedReader struct {
+	in *bufio.Reader
+	n  int64
+}
+
+func (c *countedReader) ReadByte() (byte, error) {
+	b, err := c.in.ReadByte()
+	if err == nil {
+		c.n++
+	}
+	return b, err
+}
+
+func (c *countedReader) Read(b []byte) (int, error) {
+	n, err := c.in.Read(b)
+	c.n += int64(n)
+	return n, err
 }

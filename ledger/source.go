@@ -173,8 +173,8 @@ func (src *source) each(b block, buf *buffer, f func(raw []byte) (more bool)) er
 }
 
 func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
-	if err := checkMember(buf.zipped); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	if checkMember(buf.zipped) != nil {
+		return buf.inflateOdd(f)
 	}
 	buf.in.Reset(buf.zipped)
 	if err := buf.z.Reset(&buf.in); err != nil {
@@ -196,6 +196,18 @@ func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 	}
+}
+
+// inflateOdd is inflate for what is no member as the store writes it: as far as
+// it is gzip all the same, its lines are there to be read.
+func (buf *buffer) inflateOdd(f func(raw []byte) bool) error {
+	w := bytes.NewBuffer(buf.lines[:0])
+	_, err := w.ReadFrom(newMemberReader(bytes.NewReader(buf.zipped), len(buf.zipped)))
+	buf.lines = w.Bytes()
+	if _, more := eachOf(buf.lines, 0, f); more && err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
 }
 
 // eachOf calls f for the whole lines from at on; next is where the rest begins.

@@ -260,7 +260,7 @@ func (v *verification) summarise(head Head, at micros) {
 	r := v.report
 	all := v.report.Findings // those of no segment
 	for _, s := range slices.Backward(v.results) {
-		all = append(slices.Clone(s.findings), all...)
+		all = slices.Concat(s.findings, s.odd, all)
 		r.Omitted += s.omitted
 	}
 	if len(all) > maxFindings {

@@ -34,6 +34,7 @@ type segmentResult struct {
 	own       []ownEvent
 	manifest  *Manifest // as it is on disk
 	findings  []Finding
+	odd       []Finding // of members, told after what is wrong with lines
 	omitted   int64
 	scratch   []byte
 }
@@ -94,11 +95,19 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 // readLines checks line after line. What a damaged compressed file hides is a
 // finding; a file that cannot be read is an error.
 func (v *verification) readLines(r *segmentResult, in *countingReader, zip bool) error {
-	var lines io.Reader = in
-	if zip {
-		lines = newMemberReader(in)
+	each := func(raw []byte, _ int64) error { v.line(r, raw); return nil }
+	if !zip {
+		return r.damaged(in, readLines(in, each))
 	}
-	return r.damaged(in, readLines(lines, func(raw []byte, _ int64) error { v.line(r, raw); return nil }))
+	members, told := newMemberReader(in, streamBuffer), 0
+	return r.damaged(in, readLines(members, func(raw []byte, off int64) error {
+		err := each(raw, off)
+		for ; told < len(members.odd) && members.odd[told].line <= r.lines; told++ {
+			r.odd = append(r.odd, Finding{Kind: "member_mismatch", ID: r.last.String(), File: r.file, Line: r.lines,
+				Message: fmt.Sprintf("%s, line %d: packed otherwise than the store does, from byte %d on", r.file, r.lines, members.odd[told].at)})
+		}
+		return err
+	}))
 }
 
 func (r *segmentResult) damaged(in *countingReader, err error) error {
