@@ -478,3 +478,41 @@ func TestPreviewIsWhatAPassGivesBack(t *testing.T) {
 	closeLedger(t, f.l)
 	mustValid(t, dir, VerifyOptions{})
 }
+
+// TestEveryByteOfAGapCounts changes each byte of a gap line in turn: none may
+// stay unnoticed.
+func TestEveryByteOfAGapCounts(t *testing.T) {
+	f, dir := agedFeed(t)
+	id := ageNow(t, f)
+	if err := f.l.Rewritten(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, f.l)
+	zips, _ := filepath.Glob(filepath.Join(dir, "*.gz"))
+	lines := allLines(t, dir)
+	at := slices.IndexFunc(lines, func(s string) bool { return strings.HasPrefix(s, `{"aged_out"`) })
+	if at < 0 {
+		t.Fatal("no gap")
+	}
+	gapLine := strings.TrimSuffix(lines[at], "\n")
+	whole, _ := os.ReadFile(zips[0])
+	for i := range gapLine {
+		forged := []byte(gapLine)
+		forged[i]++
+		var z bytes.Buffer
+		w := newZipper(&z)
+		eachLine(zips[0], true, func(raw []byte, _ int64) error {
+			if string(raw) == gapLine {
+				raw = forged
+			}
+			return w.add(append(bytes.Clone(raw), '\n'))
+		})
+		w.flush()
+		os.WriteFile(zips[0], z.Bytes(), 0o600)
+		if r, err := VerifyDir(context.Background(), dir, VerifyOptions{}); err != nil || r.Status == "valid" {
+			t.Errorf("byte %d: %v, valid: %s", i, err, forged)
+		}
+		os.WriteFile(zips[0], whole, 0o600)
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
