@@ -10,16 +10,18 @@ import (
 )
 
 const (
-	backlog   = 8                // events of a commit that tell of more to come
-	apart     = time.Millisecond // of such commits, at least
-	tailBytes = 256 << 10        // of committed lines that stay in memory
+	backlog    = 8                // events of a commit that tell of more to come
+	apart      = time.Millisecond // of such commits, at least
+	tailBytes  = 256 << 10        // of committed lines that stay in memory
+	spareBytes = 4 << 20          // of a buffer that is used again
 )
 
 // commitAll is the committer: it takes what is there, writes it, makes it
 // durable, and only then tells anybody. While it does so the next batch is
 // projected; so a lone event is committed at once and a burst in big batches.
 // After a commit of many events the next one begins a millisecond later than
-// it did: an fsync costs more than the events that it would not wait for.
+// it did, or four where nobody waits: an fsync costs more than the events that
+// it would not wait for.
 func (l *Ledger) commitAll(ctx context.Context) {
 	var spare []byte
 	var next time.Time
@@ -51,11 +53,15 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		last := l.view.Load()
 		done.Events, done.Took = v.events+v.aged-last.events-last.aged, time.Since(began)
 		if done.Events >= backlog {
+			l.burst.Store(began.UnixNano())
 			next = began.Add(apart)
+			if done.Events >= 8*backlog && !l.waited() {
+				next = began.Add(4 * apart)
+			}
 		}
 		v.tail = tailOf(last.tail, parts)
-		if spare = parts[len(parts)-1].lines; cap(spare) > 16*len(spare) {
-			spare = nil // a burst is over
+		if spare = parts[len(parts)-1].lines; cap(spare) > spareBytes {
+			spare = nil
 		}
 		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
 		l.publish(v)

@@ -60,7 +60,8 @@ type Ledger struct {
 	failed chan struct{}        // closed when a write or fsync failed
 	err    error
 
-	drafter drafter // owned by Project's caller
+	burst   atomic.Int64 // when a commit held many events last, Unix nanoseconds
+	drafter drafter      // owned by Project's caller
 
 	offered *ID // on mu: the configuration in force when the wanted one was first offered
 

@@ -162,12 +162,12 @@ func (t *tally) full(n int, at micros, c Config) bool {
 	return t.bytes > 0 && (t.bytes+int64(n) > c.MaxFileSize || at.sub(t.firstTime) > c.MaxFileAge)
 }
 
-// manifest says what was gathered.
-func (t *tally) manifest() Manifest {
+// manifest says what was gathered; the category map is given raw, for packMap.
+func (t *tally) manifest() (m Manifest, categories []byte) {
 	names := slices.Sorted(maps.Keys(t.cells))
 	var place [256]byte
 	place[noCategory] = noCategory
-	m := Manifest{Segment: t.name, FirstID: t.first.String(), LastID: t.last.String(), PreviousHash: string(t.prev[:]),
+	m = Manifest{Segment: t.name, FirstID: t.first.String(), LastID: t.last.String(), PreviousHash: string(t.prev[:]),
 		LastHash: string(t.lastHash[:]), SHA256: hex.EncodeToString(t.content.Sum(nil)), Bytes: t.bytes, Format: FormatVersion}
 	for i, name := range names {
 		c := t.cells[name]
@@ -181,12 +181,16 @@ func (t *tally) manifest() Manifest {
 	}
 	sum := sha256.Sum256(ids)
 	m.MapSHA256 = hex.EncodeToString(sum[:])
-	packed, err := new(memberWriter).pack(ids)
+	return m, ids
+}
+
+// packMap is a raw category map as it stands in a manifest.
+func packMap(categories []byte) string {
+	packed, err := new(memberWriter).pack(categories)
 	if err != nil {
 		panic(fmt.Sprintf("ledger: compressing a category map: %v", err)) // in memory: never fails
 	}
-	m.Map = base64.StdEncoding.EncodeToString(packed)
-	return m
+	return base64.StdEncoding.EncodeToString(packed)
 }
 
 func (m Manifest) times() (first, last time.Time) {

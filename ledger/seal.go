@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -28,7 +29,9 @@ func (l *Ledger) sealAll(ctx context.Context) {
 			if ctx.Err() != nil || s.sealed.Load() {
 				continue
 			}
-			if err := l.seal(s); err != nil {
+			if err := l.seal(ctx, s); ctx.Err() != nil {
+				break
+			} else if err != nil {
 				l.log.Error("sealing failed", "segment", s.name, "err", err)
 				time.AfterFunc(retryAfter, func() { wake(l.sealing) })
 				break
@@ -47,15 +50,15 @@ func (l *Ledger) sealAll(ctx context.Context) {
 //	manifest in place        the .jsonl holds; sealed again
 //	.gz in place, dir fsync  the .gz matches its manifest and wins
 //	.jsonl removed           sealed
-func (l *Ledger) seal(s *segment) error {
+func (l *Ledger) seal(ctx context.Context, s *segment) error {
 	plain := filepath.Join(l.dir, s.name+suffixPlain)
 	zipped := filepath.Join(l.dir, s.name+suffixSealed)
-	blocks, err := compress(plain, zipped+suffixTemp)
+	blocks, err := l.compress(ctx, plain, zipped+suffixTemp)
 	if err != nil {
 		return fmt.Errorf("compressing: %w", err)
 	}
 	whole := *s.manifest
-	whole.Map = s.categoryMap
+	whole.Map = packMap(s.categoryMap)
 	if err := writeFile(l.dir, s.name+suffixManifest, append(whole.canonical(), '\n')); err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
@@ -71,7 +74,7 @@ func (l *Ledger) seal(s *segment) error {
 		return err
 	}
 	s.sealed.Store(true)
-	s.categoryMap = ""
+	s.categoryMap = nil
 	s.lines.Store(nil)
 	s.growing.Store(nil)
 	return nil
@@ -88,8 +91,9 @@ func (s *segment) measure(dir string) {
 	s.disk.Store(n)
 }
 
-// compress writes the lines of plain as gzip members cut at line ends.
-func compress(plain, zipped string) ([]block, error) {
+// compress writes the lines of plain as gzip members cut at line ends. Between
+// two members it gives way to a running ingest.
+func (l *Ledger) compress(ctx context.Context, plain, zipped string) ([]block, error) {
 	in, err := os.Open(plain)
 	if err != nil {
 		return nil, err
@@ -99,8 +103,15 @@ func compress(plain, zipped string) ([]block, error) {
 	if err != nil {
 		return nil, err
 	}
-	z := newZipper(out)
-	err = readLines(in, func(raw []byte, _ int64) error { return z.add(raw[:len(raw)+1]) })
+	z, began := newZipper(out), time.Now()
+	err = readLines(in, func(raw []byte, _ int64) error {
+		if err := z.add(raw[:len(raw)+1]); err != nil || z.lines.Len() > 0 {
+			return err
+		}
+		l.giveWay(ctx, time.Since(began))
+		began = time.Now()
+		return ctx.Err()
+	})
 	if err == nil {
 		err = z.flush()
 	}
@@ -109,6 +120,32 @@ func compress(plain, zipped string) ([]block, error) {
 	}
 	settleMembers(z.blocks)
 	return z.blocks, errors.Join(err, out.Close())
+}
+
+const (
+	busyFor     = 50 * time.Millisecond // after a commit of a burst
+	restFor     = 6                     // times as long as was worked
+	mayWait     = 4                     // ended segments, before sealing them goes first
+	longestRest = 100 * time.Millisecond
+)
+
+// giveWay lets the sealer rest after some work while events come in bursts: a
+// segment is sealed a few seconds later then, but ingest keeps its cores.
+func (l *Ledger) giveWay(ctx context.Context, worked time.Duration) {
+	waiting := 0
+	for _, s := range slices.Backward(l.view.Load().segs) {
+		if s.sealed.Load() {
+			break
+		}
+		waiting++
+	}
+	if waiting > mayWait || time.Since(time.Unix(0, l.burst.Load())) > busyFor {
+		return
+	}
+	select {
+	case <-time.After(min(restFor*worked, longestRest)):
+	case <-ctx.Done():
+	}
 }
 
 // A zipper writes lines as gzip members cut at line ends.

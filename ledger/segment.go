@@ -49,7 +49,7 @@ type segment struct {
 	sealed              atomic.Bool
 	disk                atomic.Int64 // bytes of its files, once sealed
 
-	categoryMap string                     // of the manifest, which is kept without it; until sealed
+	categoryMap []byte                     // of the manifest, not packed yet; until sealed
 	lines       atomic.Pointer[plainLines] // of a plain segment, until sealed
 	growing     atomic.Pointer[growing]    // the index until sealed
 	index       atomic.Pointer[index]      // nil: the lines have to be read
@@ -77,10 +77,9 @@ type block struct {
 }
 
 func endedSegment(t *tally, lines plainLines, g *growing) *segment {
-	m := t.manifest()
+	m, categories := t.manifest()
 	s := &segment{name: t.name, first: t.first, last: t.last, firstTime: t.firstTime, lastTime: t.lastTime,
-		size: t.bytes, manifest: &m, digest: m.digest()}
-	s.categoryMap, m.Map = m.Map, ""
+		size: t.bytes, manifest: &m, digest: m.digest(), categoryMap: categories}
 	s.lines.Store(&lines)
 	s.growing.Store(g)
 	return s

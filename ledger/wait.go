@@ -35,6 +35,13 @@ func (l *Ledger) Wait(ctx context.Context, id ID) error {
 	}
 }
 
+// waited tells whether anybody waits for a commit.
+func (l *Ledger) waited() bool {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return len(l.waits) > 0
+}
+
 // release wakes those who wait for ids up to one; l.state is held. A commit
 // wakes nobody else: with many callers most would have to go to sleep again.
 func (l *Ledger) release(through ID) {

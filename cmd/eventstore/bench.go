@@ -29,7 +29,7 @@ type benchOptions struct {
 	asJSON  bool
 }
 
-var benchPhases = []string{"nats", "append", "bulk", "query", "verify", "seal"}
+var benchPhases = []string{"jetstream", "core", "append", "bulk", "query", "verify", "seal"}
 
 func benchCommand() *cobra.Command {
 	var o benchOptions
@@ -42,7 +42,7 @@ the median of its rounds and is shown with its ratio to its ceiling.
 
 With --url the events are appended to that store for good; verify and seal always use the throwaway folder.`,
 		Example: `  eventstore bench
-  eventstore bench --phases nats,append --events 50000 --json
+  eventstore bench --phases jetstream,append --events 50000 --json
   eventstore bench --url http://127.0.0.1:5101 --nats-url nats://127.0.0.1:4222`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -135,7 +135,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		name string
 		run  func(context.Context) error
 	}{
-		{"nats", b.measureNATS}, {"append", b.measureAppend}, {"bulk", b.measureBulk}, {"query", b.measureQueries},
+		{"jetstream", b.measureJetStream}, {"core", b.measureCore}, {"append", b.measureAppend}, {"bulk", b.measureBulk}, {"query", b.measureQueries},
 		{"", b.measureMemory}, {"verify", b.measureVerify}, {"seal", b.measureSeal},
 	} {
 		if phase.name != "" && !slices.Contains(b.o.phases, phase.name) {

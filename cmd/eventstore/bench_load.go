@@ -69,31 +69,39 @@ func repeat(callers int, d time.Duration, n int, f func(caller int) error) (pace
 	return pace{rate: float64(len(all)*n) / time.Since(start).Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
 }
 
-func (b *bench) measureNATS(ctx context.Context) error {
-	if b.store.nats == "" {
-		return nil
-	}
-	const ceiling = "JetStream publish + ordered consume"
-	store, raw, err := b.rounds("JetStream publish",
-		func() (pace, error) { return b.publish(ctx, b.store, jetStreamPublish) },
-		func() (pace, error) { return b.publish(ctx, b.raw, jetStreamPublish) })
-	if err != nil {
-		return err
-	}
-	b.nats = store.rate
-	b.out.add(rate("JetStream publish to commit", store, ceiling, raw))
-	store, raw, err = b.rounds("core publish",
-		func() (pace, error) { return b.publish(ctx, b.store, corePublish) },
-		func() (pace, error) { return b.publish(ctx, b.raw, corePublish) })
-	if err != nil {
-		return err
-	}
-	b.out.add(rate("core publish to commit", store, "core publish + ordered consume", raw))
-	return nil
+// measureJetStream is publishing with acknowledgements, until the last event is committed.
+func (b *bench) measureJetStream(ctx context.Context) error {
+	f, err := b.publishRounds(ctx, "JetStream publish", jetStreamPublish)
+	b.nats = f.Value
+	return err
 }
 
+// measureCore is publishing without them.
+func (b *bench) measureCore(ctx context.Context) error {
+	_, err := b.publishRounds(ctx, "core publish", corePublish)
+	return err
+}
+
+func (b *bench) publishRounds(ctx context.Context, name string, send sender) (figure, error) {
+	if b.store.nats == "" {
+		return figure{}, nil
+	}
+	store, raw, err := b.rounds(name,
+		func() (pace, error) { return b.publish(ctx, b.store, send) },
+		func() (pace, error) { return b.publish(ctx, b.raw, send) })
+	if err != nil {
+		return figure{}, err
+	}
+	f := rate(name+" to commit", store, name+" + ordered consume", raw)
+	b.out.add(f)
+	return f, nil
+}
+
+// A sender publishes events on a connection.
+type sender func(context.Context, *nats.Conn, []sampleEvent) error
+
 // publish publishes the round's events and waits until the last one is committed.
-func (b *bench) publish(ctx context.Context, t *target, send func(context.Context, *nats.Conn, []sampleEvent) error) (pace, error) {
+func (b *bench) publish(ctx context.Context, t *target, send sender) (pace, error) {
 	nc, err := nats.Connect(t.nats)
 	if err != nil {
 		return pace{}, err
