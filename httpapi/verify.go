@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -306,7 +305,7 @@ func (b verifyBody) options() (o ledger.VerifyOptions, err error) {
 	}
 	o.Require = make(map[string]time.Duration, len(b.Require))
 	for category, s := range b.Require {
-		d, err := parseRetention(s)
+		d, err := ledger.ParseAge(s)
 		if err != nil {
 			errs = append(errs, fieldError{Field: "require." + category, Message: err.Error()})
 		}
@@ -316,21 +315,4 @@ func (b verifyBody) options() (o ledger.VerifyOptions, err error) {
 		return o, invalid(errs...)
 	}
 	return o, nil
-}
-
-// parseRetention reads a duration: days as 365d, what time.ParseDuration takes, or forever, which is 0.
-func parseRetention(s string) (time.Duration, error) {
-	if s == "forever" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(s)
-	if days, found := strings.CutSuffix(s, "d"); found {
-		var n uint64
-		n, err = strconv.ParseUint(days, 10, 16)
-		d = time.Duration(n) * 24 * time.Hour
-	}
-	if err != nil || d <= 0 {
-		return 0, errors.New("must be a duration as 365d, or forever")
-	}
-	return d, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -153,8 +154,8 @@ func ParseAge(s string) (time.Duration, error) {
 	var days time.Duration
 	rest := s
 	if n, tail, ok := strings.Cut(s, "d"); ok {
-		v, err := strconv.ParseUint(n, 10, 16)
-		if err != nil {
+		v, err := strconv.ParseUint(n, 10, 64)
+		if err != nil || v > uint64(math.MaxInt64/day) {
 			return 0, fmt.Errorf("age %q: want 30d, 12h, 2s or forever", s)
 		}
 		if days, rest = time.Duration(v)*day, tail; rest == "" {

@@ -124,6 +124,9 @@ func TestConfigRefusals(t *testing.T) {
 		{"categories:\n  deploy:\n    description: x\n", "store.yaml:2: categories.deploy.retention: missing"},
 		{"categories:\n  ai:\n    retain: 1d\n", "store.yaml:3: categories.ai.retain: unknown key"},
 		{"categories:\n  ai:\n    retention: -1d\n", "store.yaml:3: categories.ai.retention"},
+		{"categories:\n  ai:\n    retention: 1500ms\n", `store.yaml:3: categories.ai.retention: "1500ms": must be whole seconds`},
+		{"categories:\n  ai:\n    retention: 0\n", "store.yaml:3: categories.ai.retention"},
+		{"retention:\n  every: 1ms\n", "store.yaml:2: retention.every"},
 		{"server:\n  listen: 127.0.0.1:1\n  listen: 127.0.0.1:2\n", "store.yaml:3: "},
 		{"server: {\n", "store.yaml:1: "},
 		{"---\nserver:\n---\nserver:\n", "store.yaml:4: a second document"},
@@ -186,8 +189,8 @@ func TestQuantities(t *testing.T) {
 		if got, err := parseDuration(text); err != nil || got != want {
 			t.Errorf("%s: %s, %v", text, got, err)
 		}
-		if got, err := parseDuration(formatDuration(want)); err != nil || got != want {
-			t.Errorf("%s written as %s", text, formatDuration(want))
+		if got, err := parseDuration(ledger.FormatAge(want)); err != nil || got != want {
+			t.Errorf("%s written as %s", text, ledger.FormatAge(want))
 		}
 	}
 	for text, want := range map[string]int64{

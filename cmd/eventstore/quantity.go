@@ -36,17 +36,6 @@ func parseDays(s string) (time.Duration, error) {
 	return time.Duration(n * float64(day)), nil
 }
 
-// formatDuration writes a duration as parseDuration takes it; 0 is `forever`.
-func formatDuration(d time.Duration) string {
-	switch {
-	case d == 0:
-		return "forever"
-	case d%day == 0:
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	return d.String()
-}
-
 var units = []struct {
 	name  string
 	bytes float64
@@ -94,8 +83,8 @@ func setSize(to *int64, s string) error {
 // setSpan takes a duration that must end; `forever` is refused.
 func setSpan(to *time.Duration, s string) error {
 	d, err := parseDuration(s)
-	if err == nil && d == 0 {
-		err = fmt.Errorf("%q: must be a duration, as 24h", s)
+	if err == nil && (d < time.Second || d%time.Second != 0) {
+		err = fmt.Errorf("%q: must be whole seconds, as 24h", s)
 	}
 	if err == nil {
 		*to = d
@@ -109,8 +98,10 @@ func setSync(to *time.Duration, s string) error {
 		*to = 0
 		return nil
 	}
-	if err := setSpan(to, s); err != nil {
+	d, err := parseDuration(s)
+	if err != nil || d == 0 {
 		return fmt.Errorf("%q: a duration as 5s, or always", s)
 	}
+	*to = d
 	return nil
 }

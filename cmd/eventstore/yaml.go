@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -221,6 +222,9 @@ func applyPolicy(file, name string, node ast.Node, p *ledger.Policy) (retained b
 		default:
 			if p.Retention, err = parseDuration(text); err != nil {
 				return false, at(file, m.value, "%s: %w", name, err)
+			}
+			if p.Retention%time.Second != 0 {
+				return false, at(file, m.value, "%s: %q: must be whole seconds", name, text)
 			}
 			retained = true
 		}
