@@ -62,6 +62,9 @@ type node struct {
 	cmd             *exec.Cmd
 	log             string
 	args            []string // more of serve
+	program         string   // another build of the program; empty: this one
+	env             []string // more of its environment
+	publisher       string   // URL for publishers; empty: the embedded server's
 	client          []string // TLS flags of the client commands
 }
 
@@ -105,16 +108,7 @@ func (n *node) url() string {
 
 func (n *node) start(t *testing.T) {
 	t.Helper()
-	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	n.cmd = command(t, append([]string{"serve", "--listen", n.http, "--nats-listen", n.nats, "--data-dir", n.dir}, n.args...)...)
-	n.cmd.Stderr = log
-	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	n.launch(t)
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if _, _, code := eventstore(t, "", append([]string{"health", "--url", n.url()}, n.client...)...); code == 0 {
 			return
@@ -123,6 +117,25 @@ func (n *node) start(t *testing.T) {
 	n.kill(t)
 	b, _ := os.ReadFile(n.log)
 	t.Fatalf("not healthy after 30 s:\n%s", b)
+}
+
+// launch starts the process and waits for nothing.
+func (n *node) launch(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	n.cmd = command(t, append([]string{"serve", "--listen", n.http, "--nats-listen", n.nats, "--data-dir", n.dir}, n.args...)...)
+	n.cmd.Stderr = log
+	n.cmd.Env = append(n.cmd.Env, n.env...)
+	if n.program != "" {
+		n.cmd.Path = n.program
+	}
+	if err := n.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (n *node) kill(t *testing.T) {
