@@ -153,6 +153,8 @@ func (a *API) Handler() http.Handler {
 	if a.openMetrics {
 		r.Get("/metrics", a.handle(bare(a.scrape)))
 	}
+	r.Get("/", a.front())
+	r.Get("/page/{file}", a.handle(bare(a.asset)))
 	return r
 }
 

@@ -101,6 +101,9 @@ func bearer(given []string) (token string, ok bool) {
 	return token, true
 }
 
+// challenge asks for a token (RFC 6750, section 3).
+const challenge = `Bearer realm="event-store"`
+
 // unauthorized is the 401, and tells who keeps count. code is that of RFC 6750, section 3.1.
 func (a *API) unauthorized(r *http.Request, code, reason string) error {
 	if a.refused != nil {
@@ -108,11 +111,10 @@ func (a *API) unauthorized(r *http.Request, code, reason string) error {
 		a.refused(RefusedLogin{Address: host, Reason: reason})
 	}
 	p := newProblem(http.StatusUnauthorized, "%s", reason)
-	challenge := `Bearer realm="event-store"`
-	if code != "" {
-		challenge += `, error="` + code + `"`
-	}
 	p.header.Set("WWW-Authenticate", challenge)
+	if code != "" {
+		p.header.Set("WWW-Authenticate", challenge+`, error="`+code+`"`)
+	}
 	return p
 }
 
@@ -134,7 +136,7 @@ func (a *API) need(scope string) func(http.Handler) http.Handler {
 				return a.unauthorized(r, "", "this call needs a token: Authorization: Bearer ...")
 			}
 			p := newProblem(http.StatusForbidden, "token %s lacks the scope %s", g.token, scope)
-			p.header.Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="event-store", error="insufficient_scope", scope="%s"`, scope))
+			p.header.Set("WWW-Authenticate", fmt.Sprintf(`%s, error="insufficient_scope", scope="%s"`, challenge, scope))
 			return p
 		})
 	}

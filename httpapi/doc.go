@@ -1,4 +1,5 @@
-// Package httpapi is the ledger's door for HTTP (RFC 9110): append, query, verify, status, health.
+// Package httpapi is the ledger's door for HTTP (RFC 9110): append, query, verify, status, health,
+// metrics, and the page for people.
 //
 // It decides nothing about events. A body is validated by the ledger, given its place by the stream, and answered once
 // the ledger has committed it; what is served are the stored bytes, never a copy that was parsed and written again. Every
@@ -21,5 +22,7 @@
 // # Reading order
 //
 // api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go, query.go,
-// follower.go, verify.go and status.go, one for each group of calls.
+// follower.go, verify.go and status.go, one for each group of calls; openapi.yaml describes them. metrics.go has what is
+// counted, collect.go what is asked at a scrape. page.go is the page: templates in page/, filled from the ledger as the
+// calls are; its scripts ask for the same templates again, part by part.
 package httpapi

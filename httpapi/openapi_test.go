@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -27,7 +26,7 @@ var contract = sync.OnceValue(func() *apitest.Contract {
 // The description has the router's calls, all of them and no others.
 func TestDescriptionHasEveryRoute(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
-	f := startWith(t, ledger.Options{Logger: quiet}, Options{Retention: noPasses{}, Logger: quiet})
+	f := startWith(t, ledger.Options{Logger: quiet}, Options{Retention: passNothing{}, Logger: quiet})
 	var routed, described []string
 	err := chi.Walk(f.api.Handler().(chi.Router), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		routed = append(routed, method+" "+route)
@@ -47,8 +46,3 @@ func TestDescriptionHasEveryRoute(t *testing.T) {
 		t.Errorf("routed:    %s\ndescribed: %s", strings.Join(routed, ", "), strings.Join(described, ", "))
 	}
 }
-
-// noPasses is a retention that has nothing to do; the program's tests check the real one's answers.
-type noPasses struct{}
-
-func (noPasses) Cleanup(context.Context, bool) (any, error) { return struct{}{}, nil }

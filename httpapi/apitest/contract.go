@@ -23,7 +23,7 @@ type Contract struct {
 }
 
 func init() {
-	for _, media := range []string{"application/x-ndjson", "text/event-stream", "text/html"} {
+	for _, media := range []string{"application/x-ndjson", "text/event-stream", "text/html", "text/css", "text/javascript", "image/svg+xml"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.PlainBodyDecoder)
 	}
 }

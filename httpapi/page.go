@@ -1,0 +1,344 @@
+package httpapi
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"home.lab/event-store/ledger"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"short": short, "number": number, "bytes": size, "join": func(s []string) string { return strings.Join(s, ", ") },
+}).ParseFS(pageFiles, "page/*.html"))
+
+// pagePolicy lets the page load its own files and nothing else; there is no script or style inside the HTML.
+const pagePolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+
+// A screen is what the page shows for one URL. Its query has the parameters of GET /events, which it mirrors, and two of
+// the page's own: event, the id of the event that is open, and part, the only part that is wanted (by the page's scripts).
+type screen struct {
+	list       url.Values // the filters, as GET /events takes them
+	grant      grant      // whose eyes it is for
+	classes    map[string]string
+	Locked     bool // the store wants a token and was given none
+	Problem    string
+	Version    string
+	Head       string
+	Search     string
+	Fields     []field
+	Narrowed   bool // one of Fields is filled
+	Kept       []field
+	Categories []choice
+	Filtered   bool
+	Ascending  bool
+	Rows       []row
+	Next       string
+	Chart      chart
+	State      state
+	Event      *detail
+}
+
+// A field is a filter's input: all its values, and one empty when it has none.
+type field struct {
+	Name, Label, Hint string
+	Values            []string
+}
+
+// A choice is a category to filter by.
+type choice struct {
+	Name, Class string
+	Chosen      bool
+}
+
+// A row is one event of the list.
+type row struct {
+	event
+	Class, ResultClass, Time, Link string
+	Chosen                         bool
+}
+
+// An event is a stored line taken apart for showing.
+type event struct {
+	ID           string          `json:"id"`
+	Timestamp    string          `json:"timestamp"`
+	Category     string          `json:"category"`
+	Action       string          `json:"action"`
+	Actor        string          `json:"actor"`
+	Target       string          `json:"target"`
+	Payload      json.RawMessage `json:"data"`
+	Result       string          `json:"result"`
+	Error        string          `json:"error"`
+	PreviousHash string          `json:"previous_hash"`
+	Hash         string          `json:"hash"`
+}
+
+// parts are what the page's scripts ask for one by one.
+var parts = []string{"events", "event", "state", "lately"}
+
+// front is GET /. Who has a token sends it with a script, which comes with the page: so the page itself is for everybody,
+// and what it shows is not.
+func (a *API) front() http.HandlerFunc {
+	screen := a.need(ScopeRead)(a.handle(a.screen))
+	return func(w http.ResponseWriter, r *http.Request) {
+		if len(a.tokens) == 0 || r.Header.Get("Authorization") != "" || r.URL.Query().Has("part") {
+			screen.ServeHTTP(w, r)
+			return
+		}
+		a.handle(a.locked)(w, r)
+	}
+}
+
+// locked is the page for who gave no token.
+func (a *API) locked(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("WWW-Authenticate", challenge)
+	s := &screen{Locked: true}
+	return s.write(w, http.StatusUnauthorized, "")
+}
+
+// screen is the page, readable without scripts.
+func (a *API) screen(w http.ResponseWriter, r *http.Request) error {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+	}
+	if filled := withoutEmpty(values); filled.Encode() != values.Encode() { // a form sends its empty fields too
+		http.Redirect(w, r, pageLink(filled), http.StatusSeeOther)
+		return nil
+	}
+	part := values.Get("part")
+	if part != "" && !slices.Contains(parts, part) {
+		return invalid(fieldError{Field: "part", Message: "must be one of " + strings.Join(parts, ", ")})
+	}
+	s, status, err := a.fill(r, values)
+	if err != nil {
+		return err
+	}
+	return s.write(w, status, part)
+}
+
+// write renders the whole page or one part of it.
+func (s *screen) write(w http.ResponseWriter, status int, part string) error {
+	if part == "" {
+		part = "page.html"
+	}
+	var b bytes.Buffer
+	if err := pageTemplates.ExecuteTemplate(&b, part, s); err != nil {
+		return fmt.Errorf("rendering the page: %w", err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// fill gives what the page shows, and its status: 422 with the problem on it when a filter is wrong.
+func (a *API) fill(r *http.Request, values url.Values) (s *screen, status int, err error) {
+	open := values.Get("event")
+	values.Del("event")
+	values.Del("part")
+	config := a.ledger.Config()
+	s = &screen{list: values, grant: grantOf(r), classes: classesOf(config), Version: a.version}
+	if head := a.ledger.Head(); head.ID > 0 {
+		s.Head = head.ID.String()
+	}
+	filter, err := parseFilter(s.grant, values, false)
+	status = http.StatusOK
+	if err != nil {
+		p := problemOf(err)
+		s.Problem, status = p.Detail, p.Status
+	} else if err := a.fillLists(r, s, filter, open); err != nil {
+		return nil, 0, err
+	}
+	s.fillForm()
+	s.State = a.pageState(s, config)
+	if open != "" {
+		if s.Event, err = a.pageEvent(r.Context(), s, open); err != nil {
+			return nil, 0, err
+		}
+	}
+	return s, status, nil
+}
+
+// fillLists gives what the filters choose: the rows, and the chart above them.
+func (a *API) fillLists(r *http.Request, s *screen, f ledger.Filter, open string) error {
+	if err := a.pageChart(r.Context(), s, f); err != nil {
+		return err
+	}
+	return a.fillRows(r, s, f, open)
+}
+
+// fillRows lists events, and links to those that follow.
+func (a *API) fillRows(r *http.Request, s *screen, f ledger.Filter, open string) error {
+	s.Ascending = f.Ascending
+	ask := f
+	ask.Limit++
+	err := a.ledger.Query(r.Context(), ask, func(line []byte) error {
+		if len(s.Rows) == f.Limit {
+			next, last := "before", s.Rows[len(s.Rows)-1].ID
+			if f.Ascending {
+				next = "after"
+			}
+			s.Next = pageLink(with(s.list, next, last))
+			return nil
+		}
+		e := readEvent(line)
+		s.Rows = append(s.Rows, row{event: e, Class: s.class(e.Category), ResultClass: resultClass(e.Result), Time: plainTime(e.Timestamp),
+			Link: pageLink(with(s.list, "event", e.ID)), Chosen: e.ID == open})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("querying: %w", err)
+	}
+	return nil
+}
+
+// fillForm shows the filters as they are in the URL.
+func (s *screen) fillForm() {
+	s.Search = s.list.Get("q")
+	s.Fields = []field{
+		{Name: "action", Label: "Action"}, {Name: "actor", Label: "Actor"}, {Name: "target", Label: "Target"},
+		{Name: "result", Label: "Result", Hint: "success"},
+		{Name: "start_time", Label: "From", Hint: "2025-12-24"}, {Name: "end_time", Label: "To", Hint: "2025-12-24T10:00:00Z"},
+	}
+	for i := range s.Fields {
+		input := &s.Fields[i]
+		if input.Values = s.list[input.Name]; len(input.Values) == 0 {
+			input.Values = []string{""}
+			continue
+		}
+		s.Narrowed = true
+	}
+	for _, name := range []string{"limit", "order"} {
+		if s.list.Has(name) {
+			s.Kept = append(s.Kept, field{Name: name, Values: s.list[name]})
+		}
+	}
+	names := slices.Clone(s.list["category"])
+	for name := range s.classes {
+		if s.grant.covers(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		s.Categories = append(s.Categories, choice{name, s.class(name), slices.Contains(s.list["category"], name)})
+	}
+	s.Filtered = s.Problem != ""
+	for name := range s.list {
+		s.Filtered = s.Filtered || name != "limit" && name != "order"
+	}
+}
+
+// APILink is the same list from the API.
+func (s *screen) APILink() string {
+	link := url.URL{Path: "/events", RawQuery: s.list.Encode()}
+	return link.String()
+}
+
+// ListLink is the page without the open event.
+func (s *screen) ListLink() string { return pageLink(s.list) }
+
+// class gives a category's colour.
+func (s *screen) class(category string) string {
+	if class, ok := s.classes[category]; ok {
+		return class
+	}
+	return "other"
+}
+
+// classesOf gives each configured category one of ten colours, by name; the store's own has none.
+func classesOf(c ledger.Config) map[string]string {
+	var names []string
+	for name := range c.Categories {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	classes := map[string]string{ledger.CategoryLedger: "own"}
+	for i, name := range names {
+		classes[name] = fmt.Sprintf("c%d", i%10)
+	}
+	return classes
+}
+
+func resultClass(result string) string {
+	switch result {
+	case "success", "failure", "pending":
+		return result
+	}
+	return "other"
+}
+
+// readEvent takes a stored line apart. A damaged one shows what of it can be read.
+func readEvent(line []byte) (e event) {
+	_ = json.Unmarshal(line, &e) // verification is what reports damage
+	return e
+}
+
+// plainTime is a stored timestamp as people write it, to the second.
+func plainTime(timestamp string) string {
+	t, err := time.Parse(timestampLayout, timestamp)
+	if err != nil {
+		return timestamp
+	}
+	return t.Format(time.DateTime)
+}
+
+func withoutEmpty(values url.Values) url.Values {
+	filled := url.Values{}
+	for name, given := range values {
+		if kept := slices.DeleteFunc(slices.Clone(given), func(v string) bool { return v == "" }); len(kept) > 0 {
+			filled[name] = kept
+		}
+	}
+	return filled
+}
+
+// with gives a copy of values with one more.
+func with(values url.Values, name, value string) url.Values {
+	more := url.Values{}
+	for k, v := range values {
+		more[k] = v
+	}
+	more.Set(name, value)
+	return more
+}
+
+func pageLink(values url.Values) string {
+	if len(values) == 0 {
+		return "/"
+	}
+	return "/?" + values.Encode()
+}
+
+// asset is GET /page/{file}: the page's style, scripts and icon.
+func (a *API) asset(w http.ResponseWriter, r *http.Request) error {
+	name := chi.URLParam(r, "file")
+	b, err := pageFiles.ReadFile("page/" + name)
+	if err != nil || strings.HasSuffix(name, ".html") {
+		return noRoute(w, r)
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Cache-Control", "no-cache")
+	h.Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(b)))
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(b))
+	return nil
+}
