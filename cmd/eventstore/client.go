@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -118,103 +117,7 @@ func problem(status string, body []byte) error {
 	return errors.New(text)
 }
 
-func statusCommand() *cobra.Command {
-	var c client
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Print the state of a running store",
-		Example: "  eventstore status\n  eventstore status --json | jq .last_hash",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
-			defer cancel()
-			_, b, err := c.call(ctx, "GET", "/status", nil, nil)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printLine(cmd.OutOrStdout(), b)
-			}
-			return printFields(cmd.OutOrStdout(), b)
-		},
-	}
-	c.addURL(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
-	return cmd
-}
-
 func printLine(w io.Writer, b []byte) error {
 	_, err := fmt.Fprintf(w, "%s\n", bytes.TrimRight(b, "\n"))
 	return err
-}
-
-// printFields prints a JSON object as aligned lines in the answer's order; objects inside get dotted names.
-func printFields(w io.Writer, b []byte) error {
-	type field struct{ name, value string }
-	var fields []field
-	var walk func(prefix string, raw json.RawMessage) error
-	walk = func(prefix string, raw json.RawMessage) error {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-			return errors.New("the store answered no JSON object")
-		}
-		for dec.More() {
-			name, err := dec.Token()
-			if err != nil {
-				return err
-			}
-			var value json.RawMessage
-			if err := dec.Decode(&value); err != nil {
-				return err
-			}
-			full := prefix + fmt.Sprint(name)
-			if value[0] == '{' {
-				if err := walk(full+".", value); err != nil {
-					return err
-				}
-				continue
-			}
-			var text string
-			if json.Unmarshal(value, &text) != nil || string(value) == "null" {
-				text = string(value)
-			}
-			fields = append(fields, field{full, printable(text)})
-		}
-		return nil
-	}
-	if err := walk("", b); err != nil {
-		return err
-	}
-	width := 0
-	for _, f := range fields {
-		width = max(width, len(f.name))
-	}
-	for _, f := range fields {
-		if _, err := fmt.Fprintf(w, "%-*s  %s\n", width, f.name, f.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func healthCommand() *cobra.Command {
-	var c client
-	cmd := &cobra.Command{
-		Use:     "health",
-		Short:   "Exit 0 when the store takes events, 1 when not",
-		Example: "  eventstore health && echo up",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-			defer cancel()
-			_, b, err := c.call(ctx, "GET", "/health", nil, nil)
-			if err != nil {
-				return err
-			}
-			return printLine(cmd.OutOrStdout(), b)
-		},
-	}
-	c.addURL(cmd)
-	return cmd
 }

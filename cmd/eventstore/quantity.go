@@ -64,7 +64,7 @@ func parseSize(s string) (int64, error) {
 func formatSize(n int64) string {
 	f, unit := float64(n), "B"
 	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if f < 1000 {
+		if f < 999.5 { // what is more would be written as 1e+03
 			break
 		}
 		f, unit = f/1000, next

@@ -200,7 +200,7 @@ func TestStory(t *testing.T) {
 	if table := must(t, "", "query", "--url", n.url(), "--category", "ai"); !strings.HasPrefix(table, "ID ") || !strings.Contains(table, "bot") {
 		t.Errorf("table: %s", table)
 	}
-	if status := must(t, "", "status", "--url", n.url()); !strings.Contains(status, "last_hash") {
+	if status := must(t, "", "status", "--url", n.url()); !strings.Contains(status, "head ") || !strings.Contains(status, "ai 1") {
 		t.Errorf("status: %s", status)
 	}
 	head := decode[storedEvent](t, lines[3])

@@ -95,7 +95,7 @@ func (t *table) row(cells []string, style string) error {
 
 func newEventTable(to terminal) *table {
 	return newTable(to, column{name: "ID", least: 12, width: 12}, column{name: "TIMESTAMP", least: 20, width: 27},
-		column{name: "CATEGORY", least: 6}, column{name: "ACTION", least: 6}, column{name: "ACTOR", least: 6},
+		column{name: "CATEGORY", least: 8}, column{name: "ACTION", least: 6}, column{name: "ACTOR", least: 6},
 		column{name: "TARGET", least: 6}, column{name: "RESULT", least: 7})
 }
 

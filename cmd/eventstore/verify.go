@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"home.lab/event-store/ledger"
 )
@@ -40,15 +39,15 @@ Exit code: 0 valid, 1 invalid, 2 could not read (or wrong usage).`,
 				return exitError{2, fmt.Errorf("--data: %s is no folder", dir)}
 			}
 			clear := func() {}
-			if !asJSON && term.IsTerminal(int(os.Stderr.Fd())) {
-				o.Progress, clear = progressLine(os.Stderr)
+			if !asJSON {
+				o.Progress, clear = progressLine(terminalOf(cmd.ErrOrStderr()))
 			}
 			report, err := ledger.VerifyDir(cmd.Context(), dir, o)
 			clear()
 			if err != nil {
 				return exitError{2, fmt.Errorf("verifying %s: %w", dir, err)}
 			}
-			if err := printReport(cmd.OutOrStdout(), report, asJSON); err != nil {
+			if err := printReport(terminalOf(cmd.OutOrStdout()), report, asJSON); err != nil {
 				return exitError{2, err}
 			}
 			if report.Status != "valid" {
@@ -92,8 +91,10 @@ func verifyOptions(heads, require []string) (ledger.VerifyOptions, error) {
 
 // progressLine returns a progress function that keeps one line on a terminal, and one that clears it. Several
 // goroutines may call the first.
-func progressLine(w io.Writer) (func(ledger.VerifyProgress), func()) {
-	const width = 30
+func progressLine(to terminal) (func(ledger.VerifyProgress), func()) {
+	if to.width == 0 {
+		return nil, func() {}
+	}
 	var mu sync.Mutex
 	var last time.Time
 	show := func(p ledger.VerifyProgress) {
@@ -103,49 +104,65 @@ func progressLine(w io.Writer) (func(ledger.VerifyProgress), func()) {
 			return
 		}
 		last = time.Now()
-		n := int(min(p.BytesDone, p.BytesTotal) * width / p.BytesTotal)
-		fmt.Fprintf(w, "\r\x1b[K[%s%s] %s of %s, %d of %d segments", strings.Repeat("#", n), strings.Repeat(".", width-n),
-			formatSize(p.BytesDone), formatSize(p.BytesTotal), p.SegmentsDone, p.SegmentsTotal)
+		fmt.Fprint(to.out, "\r\x1b[K"+progressText(p, to.width))
 	}
-	return show, func() { fmt.Fprint(w, "\r\x1b[K") }
+	return show, func() { fmt.Fprint(to.out, "\r\x1b[K") }
 }
 
-func printReport(w io.Writer, r *ledger.Report, asJSON bool) error {
+// progressText is one line that fits a width: the figures first, and a bar where there is room for one.
+func progressText(p ledger.VerifyProgress, width int) string {
+	done := min(p.BytesDone, p.BytesTotal)
+	text := fmt.Sprintf("%3d%%  %s of %s, %d of %d segments", done*100/p.BytesTotal, formatSize(done), formatSize(p.BytesTotal), p.SegmentsDone, p.SegmentsTotal)
+	bar := min(40, width-1-len(text)-len("[]  "))
+	if bar < 10 {
+		return text[:min(len(text), width-1)]
+	}
+	n := int(done * int64(bar) / p.BytesTotal)
+	return "[" + strings.Repeat("#", n) + strings.Repeat(".", bar-n) + "]  " + text
+}
+
+func printReport(to terminal, r *ledger.Report, asJSON bool) error {
 	if asJSON {
 		b, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}
-		return printLine(w, b)
+		return to.json(b)
 	}
-	var b strings.Builder
-	verdict := r.Message
-	if r.Status != "valid" {
-		verdict = r.Error
+	if _, err := io.WriteString(to.out, verdict(to, r)); err != nil {
+		return err
 	}
-	fmt.Fprintf(&b, "%s: %s\n", r.Status, printable(verdict))
-	for _, f := range r.Findings {
-		fmt.Fprintln(&b, "  "+printable(findingText(f)))
-	}
-	if r.Omitted > 0 {
-		fmt.Fprintf(&b, "  and %d more\n", r.Omitted)
-	}
-	fmt.Fprintf(&b, "events       %d\n", r.Events)
-	fmt.Fprintf(&b, "aged out     %d\n", r.AgedOut)
+	f := &fields{to: to}
+	f.add("events", "%d in %d segments", r.Events, r.Segments)
+	f.add("aged out", "%d", r.AgedOut)
 	for _, m := range r.Missing {
-		fmt.Fprintf(&b, "missing      %s to %s: the stream lost them\n", m.FirstID, m.LastID)
+		f.style(yellow, "missing", "%s to %s: the stream lost them", m.FirstID, m.LastID)
 	}
 	for _, p := range r.Policies {
 		if len(p.Shortened) > 0 {
-			fmt.Fprintf(&b, "shortened    %s by event %s at %s\n", strings.Join(p.Shortened, ", "), p.ID, p.Timestamp)
+			f.style(yellow, "shortened", "%s by event %s at %s", strings.Join(p.Shortened, ", "), p.ID, p.Timestamp)
 		}
 	}
-	fmt.Fprintf(&b, "head         %s:%s\n", r.Head.ID, r.Head.Hash)
-	fmt.Fprintf(&b, "checked      %s\n", strings.Join(r.Checked, ", "))
-	fmt.Fprintf(&b, "not checked  %s\n", strings.Join(r.NotChecked, ", "))
-	fmt.Fprintf(&b, "took         %s\n", time.Duration(r.DurationMS)*time.Millisecond)
-	_, err := io.WriteString(w, b.String())
-	return err
+	f.add("head", "%s:%s", r.Head.ID, r.Head.Hash)
+	f.add("checked", "%s", strings.Join(r.Checked, ", "))
+	f.add("not checked", "%s", strings.Join(r.NotChecked, ", "))
+	f.add("took", "%s", time.Duration(r.DurationMS)*time.Millisecond)
+	return f.print()
+}
+
+// verdict is valid or invalid, with all findings.
+func verdict(to terminal, r *ledger.Report) string {
+	if r.Status == "valid" {
+		return to.paint(green, r.Status) + ": " + printable(r.Message) + "\n"
+	}
+	text := to.paint(red, printable(r.Status)) + ": " + printable(r.Error) + "\n"
+	for _, f := range r.Findings {
+		text += "  " + printable(findingText(f)) + "\n"
+	}
+	if r.Omitted > 0 {
+		text += fmt.Sprintf("  and %d more\n", r.Omitted)
+	}
+	return text
 }
 
 // findingText is one line: kind, place, message.
