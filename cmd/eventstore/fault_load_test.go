@@ -119,6 +119,7 @@ func (l *work) publish(url string, stop <-chan struct{}) {
 			time.Sleep(5 * time.Millisecond)
 			continue
 		}
+		time.Sleep(500 * time.Microsecond) // callers of HTTP need the machine too
 		l.mu.Lock()
 		l.nats[k] = told{id: fmt.Sprintf("%012x", ack.Sequence)}
 		l.mu.Unlock()
