@@ -40,6 +40,7 @@ type index struct {
 	digest  string   // of the manifest
 	size    int64    // of the .gz
 	gone    []string // categories that are no longer in the .gz, sorted
+	body    int64    // bytes behind the head
 	unclear bool     // the lines are not in order: only members hold
 	first   ID
 	members []block
@@ -85,7 +86,7 @@ func openIndex(path string) (*index, error) {
 		return nil, errIndex
 	}
 	x := &index{path: path, sum: sum}
-	if !x.parseHead(head) {
+	if !x.parseHead(head) || int64(indexPreface)+n+x.body != info.Size() {
 		return nil, errIndex
 	}
 	x.shift(int64(indexPreface) + n)

@@ -25,6 +25,7 @@ func (x *index) encode(g *growing) ([]byte, error) {
 			}
 		}
 	}
+	x.body = int64(len(body))
 	head := x.appendHead(nil)
 	x.sum = crc32.Checksum(head, castagnoli)
 	b := binary.LittleEndian.AppendUint32([]byte(indexMagic), uint32(len(head)))
@@ -82,6 +83,7 @@ func (x *index) appendHead(b []byte) []byte {
 	for _, c := range x.gone {
 		str(c)
 	}
+	num(x.body)
 	num(int64(x.first))
 	if x.unclear {
 		num(1)
@@ -119,7 +121,7 @@ func (x *index) parseHead(b []byte) bool {
 	for range r.count() {
 		x.gone = append(x.gone, r.str())
 	}
-	x.first, x.unclear = ID(r.num()), r.num() != 0
+	x.body, x.first, x.unclear = r.num(), ID(r.num()), r.num() != 0
 	off := int64(0)
 	for range r.count() {
 		m := block{first: ID(r.num()), off: off, n: r.num(), rawSize: r.num(), at: micros(r.num())}
