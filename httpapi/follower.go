@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	followEvery    = 100 * time.Millisecond // at least between two looks of one follower: a thousand of them cost little at any rate of commits
+	followEvery    = 200 * time.Millisecond // at least between two looks of one follower: a thousand of them cost little at any rate of commits
 	heartbeatEvery = 15 * time.Second       // proxies close what is silent for long
 	followBuffer   = 4 << 10
 )

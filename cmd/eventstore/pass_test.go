@@ -19,7 +19,7 @@ import (
 )
 
 // agedNode is a store with two sealed segments of which a pass lets the service events go: 240 of 360.
-func agedNode(t *testing.T) *node {
+func agedNode(t *testing.T, args ...string) *node {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "store.yaml")
@@ -27,7 +27,7 @@ func agedNode(t *testing.T) *node {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{dir: filepath.Join(dir, "data"), http: freeAddress(t), nats: freeAddress(t), log: filepath.Join(dir, "log"), args: []string{"--config", config}}
+	n := &node{dir: filepath.Join(dir, "data"), http: freeAddress(t), nats: freeAddress(t), log: filepath.Join(dir, "log"), args: append(args, "--config", config)}
 	n.start(t)
 	n.endWith(t)
 	var b strings.Builder
