@@ -55,6 +55,9 @@ func (a *API) writable() error {
 	if err := a.ledger.Err(); err != nil {
 		return newProblem(http.StatusServiceUnavailable, "events cannot be committed: %v", err)
 	}
+	if a.ledger.Full() {
+		return newProblem(http.StatusServiceUnavailable, "the disk is full: what is left is for ageing out")
+	}
 	return nil
 }
 

@@ -42,7 +42,7 @@ func (i *Ingest) revive(ctx context.Context) error {
 			continue
 		}
 		i.ready.Store(false)
-		if probe(i.o.Dir) != nil {
+		if err := probe(i.o.Dir); err != nil && !i.led.NoRoom(err) {
 			continue // no room yet
 		}
 		i.o.Logger.Warn("the embedded NATS server could not write, starting it again")

@@ -48,6 +48,7 @@ func (l *Ledger) ageAll(ctx context.Context) {
 		}
 		if err := l.ageSegment(s, gone); err != nil {
 			l.log.Error("ageing out failed", "segment", s.name, "err", err)
+			l.NoRoom(err)
 			done.waits = fmt.Sprintf("segment %s: %v", s.name, err)
 		}
 	}

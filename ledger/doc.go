@@ -27,7 +27,7 @@
 //	events_20251223_100000.jsonl.gz       a sealed one: gzip members of about 256 KiB cut at line ends
 //	events_20251223_100000.manifest.json  what was sealed
 //	index/events_20251223_100000.idx      where to find what in it; derived
-//	ledger.key, ledger.pub, LOCK
+//	ledger.key, ledger.pub, LOCK, reserve
 //
 // A segment ends before the event that would take it above 100 MB or that is
 // more than 24 h younger than its first. A name that exists gets _<first id>.
@@ -41,6 +41,10 @@
 // the length and the CRC-32C of the compressed bytes, 4 bytes each, little-endian.
 // All the rest of the header is constant. So every flipped bit is found, also
 // one that would inflate to the same lines. The category map is one such member.
+//
+// reserve is a file of 16 MiB that is given up when the disk is full, so that
+// a retention pass can chain its decision and rewrite segments. It is made
+// again once there is room for it and 8 MiB more; until then Full says so.
 //
 // # Own events
 //

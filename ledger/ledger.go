@@ -52,6 +52,7 @@ type Ledger struct {
 	room    *sync.Cond  // on mu: the committer took the pending parts
 	work    chan struct{}
 	sealing chan struct{}
+	reserve reserve
 
 	view   atomic.Pointer[view] // the state after the last commit
 	state  sync.Mutex           // guards what follows
@@ -105,7 +106,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{dir: opts.Dir, opts: opts, log: opts.Logger,
-		lock: flock.New(filepath.Join(opts.Dir, "LOCK"), flock.SetPermissions(0o600))}
+		reserve: newReserve(opts.Dir), lock: flock.New(filepath.Join(opts.Dir, "LOCK"), flock.SetPermissions(0o600))}
 	if ok, err := l.lock.TryLock(); err != nil {
 		return nil, fmt.Errorf("locking the data folder: %w", err)
 	} else if !ok {
@@ -191,7 +192,11 @@ func (l *Ledger) Recover(ctx context.Context) error {
 	if err := l.cut(); err != nil {
 		return fmt.Errorf("recovering the ledger: %w", err)
 	}
-	if err := l.probe(); err != nil {
+	err := l.probe()
+	if l.NoRoom(err) {
+		err = l.probe()
+	}
+	if err != nil {
 		return fmt.Errorf("recovering the ledger: %w", err)
 	}
 	return l.start(ctx)

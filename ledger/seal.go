@@ -33,13 +33,18 @@ func (l *Ledger) sealAll(ctx context.Context) {
 				break
 			} else if err != nil {
 				l.log.Error("sealing failed", "segment", s.name, "err", err)
-				time.AfterFunc(retryAfter, func() { wake(l.sealing) })
+				if l.NoRoom(err) {
+					wake(l.sealing)
+				} else {
+					time.AfterFunc(retryAfter, func() { wake(l.sealing) })
+				}
 				break
 			}
 			l.log.Info("sealed", "segment", s.name, "bytes", s.size, "bytes_on_disk", s.disk.Load())
 		}
 		l.ageAll(ctx)
 		l.indexAll(ctx)
+		l.keepReserve()
 	}
 }
 

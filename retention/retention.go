@@ -23,6 +23,7 @@ var ErrRejected = errors.New("the decision was rejected")
 const (
 	patience      = 20 * time.Second // for the pass under way, and for a decision to be chained
 	progressEvery = 10 * time.Second
+	fullEvery     = 10 * time.Second // between two passes on a full disk
 )
 
 // A Stream publishes an own message and gives the id that it gets.
@@ -74,12 +75,22 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
+		case <-k.ledger.Filled():
+			k.log.Warn("the disk is full, ageing out now")
 		}
 		if _, err := k.Pass(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrFollows) {
 			k.log.Error("retention pass failed", "err", err)
 		}
-		timer.Reset(k.every)
+		timer.Reset(k.next())
 	}
+}
+
+// next is when the next pass is due: soon while the disk is full.
+func (k *Keeper) next() time.Duration {
+	if k.ledger.Full() {
+		return min(k.every, fullEvery)
+	}
+	return k.every
 }
 
 // Preview says what a pass would age out now and give back. It does the work of
