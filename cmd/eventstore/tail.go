@@ -38,7 +38,10 @@ connection breaks it goes on behind the last event: none is lost and none printe
 			if err := o.check(); err != nil {
 				return err
 			}
-			if follow && o.form == "json" {
+			switch {
+			case follow && o.json:
+				o.form = "ndjson" // an array would have to end
+			case follow && o.form == "json":
 				return usage(errors.New("an array has an end: with -f use --output ndjson"))
 			}
 			if count < 0 {

@@ -70,7 +70,7 @@ func TestTailGoesOnBehindTheLastEvent(t *testing.T) {
 	}
 	send(0, 6)
 	all, endAll := follower(t, "--url", n.url(), "-n", "2", "--output", "ndjson")
-	user, endUser := follower(t, "--url", n.url(), "-n", "0", "--category", "user", "--output", "ndjson")
+	user, endUser := follower(t, "--url", n.url(), "-n", "0", "--category", "user", "--json")
 	want := func(lines <-chan string, actions ...int) {
 		t.Helper()
 		for _, i := range actions {
@@ -110,7 +110,7 @@ func TestTailPrintsTheLastEvents(t *testing.T) {
 	if out := must(t, "", "tail", "--url", n.url(), "-n", "0", "--output", "ndjson"); out != "" {
 		t.Errorf("-n 0: %q", out)
 	}
-	for _, args := range [][]string{{"tail", "-f", "--json"}, {"tail", "-n", "-1"}, {"tail", "--output", "xml"}} {
+	for _, args := range [][]string{{"tail", "-f", "--output", "json"}, {"tail", "-n", "-1"}, {"tail", "--output", "xml"}} {
 		if _, errs, code := eventstore(t, "", append(args, "--url", n.url())...); code != 2 {
 			t.Errorf("%q: %d %s", args, code, errs)
 		}
