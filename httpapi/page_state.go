@@ -21,6 +21,7 @@ type state struct {
 	Report        *ledger.Report // the last; at most shownFindings of its findings
 	More          int64          // findings that are not shown
 	Cells         []kept
+	Pending       retentionAnswer
 }
 
 // shownFindings is how many findings the page lists.
@@ -37,7 +38,7 @@ type kept struct {
 
 func (a *API) pageState(sc *screen, c ledger.Config) state {
 	l, v, stream := a.ledger.Status(), a.verifier.state(), a.streamStatus()
-	s := state{Ledger: l, Segments: l.FileCount, Stream: stream, Cells: sc.cells(c, l)}
+	s := state{Ledger: l, Segments: l.FileCount, Stream: stream, Cells: sc.cells(c, l), Pending: a.pending()}
 	if !l.Last.IsZero() {
 		s.Last = l.Last.UTC().Format(time.DateTime)
 	}
@@ -45,7 +46,7 @@ func (a *API) pageState(sc *screen, c ledger.Config) state {
 		s.Fill = float64(stream.Bytes) / float64(stream.MaxBytes)
 	}
 	s.verification(v)
-	s.health(a.cannotCommit(stream), stream.Drift)
+	s.health(a.cannotCommit(stream), slices.Concat(stream.Drift, stream.Warnings))
 	return s
 }
 
@@ -76,13 +77,13 @@ func (s *state) verification(v verifierState) {
 	}
 }
 
-func (s *state) health(cannot string, drift []string) {
+func (s *state) health(cannot string, warnings []string) {
 	s.Health = pill{"takes events", "good"}
 	switch {
 	case cannot != "":
 		s.Health, s.Reasons = pill{"takes no events", "bad"}, []string{cannot}
-	case len(drift) > 0:
-		s.Health, s.Reasons = pill{"stream drifted", "warn"}, drift
+	case len(warnings) > 0:
+		s.Health, s.Reasons = pill{"takes events, look at the stream", "warn"}, warnings
 	}
 }
 

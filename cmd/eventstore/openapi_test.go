@@ -45,6 +45,12 @@ func TestTheProgramAnswersAsDescribed(t *testing.T) {
 		t.Errorf("no decision in %s", first)
 	}
 	fetch(t, contract, n, "GET", "/events/000000000002", "", 410) // 1 is the configuration
+	if page := fetch(t, contract, n, "GET", "/?event=000000000002", "", 200); !strings.Contains(page, "This event aged out") {
+		t.Error("the page does not say that the event aged out")
+	}
+	if page := fetch(t, contract, n, "GET", "/?event=000000000001", "", 200); !strings.Contains(page, "aged out between") {
+		t.Error("the page does not draw the gap behind the configuration")
+	}
 	fetch(t, contract, n, "POST", "/verify", "", 200)
 	fetch(t, contract, n, "POST", "/verify", `{"require":{"service":"30d"}}`, 200)
 	for _, path := range []string{"/verify", "/status", "/health", "/metrics", "/openapi.yaml", "/events?limit=2&q=docker", "/events/000000000001"} {

@@ -260,6 +260,16 @@ func verifiesOnThePage(t *testing.T, b *tab) {
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) // the page shows seconds
 	b.click("#verify button")
 	b.wait("another verification", `document.getElementById("progress-text").innerText.startsWith("Verified") && document.getElementById("progress-text").innerText !== %q`, before)
+	// How far it is shows while it runs: here three of seven segments, for as long as the test wants.
+	eval[bool](b, `(() => { const real = fetch; window.fetch = async (u, o) => {
+		if (u === "/verify" && o?.method === "POST") { await new Promise((go) => (window.finish = go)); window.fetch = real; }
+		else if (u === "/verify") return Response.json({ running: true, progress: { segments_done: 3, segments_total: 7, bytes_done: 40, bytes_total: 100 } });
+		return real(u, o); }; return true; })()`)
+	b.click("#verify button")
+	b.wait("the progress", `document.getElementById("progress").value === 0.4 && document.getElementById("progress-text").innerText.includes("3 of 7")`)
+	b.picture("verifying")
+	eval[bool](b, `window.finish(), true`)
+	b.wait("its end", `document.getElementById("progress").hidden && document.getElementById("progress-text").innerText.startsWith("Verified")`)
 	if pill := b.text(".pill"); pill != "chain valid" {
 		t.Errorf("the page says %q", pill)
 	}
