@@ -36,7 +36,7 @@ func newExternal(t *testing.T, conf string) *external {
 func (e *external) start() {
 	e.t.Helper()
 	opts := &server.Options{}
-	conf := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream: {store_dir: %q, sync_interval: always}\n%s", e.port, e.dir, e.conf)
+	conf := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream: {store_dir: %q}\n%s", e.port, e.dir, e.conf)
 	if err := opts.ProcessConfigString(conf); err != nil {
 		e.t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func (f *fixture) client(opts ...nats.Option) *nats.Conn {
 // get waits for the event with the id.
 func (f *fixture) get(id ledger.ID) string {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := f.led.Wait(ctx, id); err != nil {
 		f.t.Fatalf("waiting for %s: %v", id, err)
@@ -667,7 +667,12 @@ func TestNATSElsewhereNotThere(t *testing.T) {
 	}
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if conf := os.Getenv(serverProcess); conf != "" {
+		runServer(conf)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A changed configuration is chained at start-up, with no event arriving.
 func TestConfigurationIsChainedAtStart(t *testing.T) {
