@@ -60,6 +60,26 @@
 // replaces (000000000000: the defaults), so that sending an old one again
 // changes nothing.
 //
+// # Testimonies
+//
+// The store also says what happens to itself, in categories of publishers, so
+// that it ages like them:
+//
+//	logins_refused          security   how many, since when, from where
+//	configuration_changed   config     which settings, from what to what
+//	cleanup_requested       security   a clean-up by hand: whose token, from where
+//
+// They are messages on eventstore.ledger.<action> signed like the other own
+// ones. Data has a nonce and the time of the signature, at; a message whose
+// event's timestamp is more than an hour from at is rejected. Within the hour it
+// can be sent again by who may publish there: that is the same event once more,
+// as its nonce shows, and as no state depends on testimonies it has no effect.
+// [To reject it the projection would have to remember nonces, and could not
+// after a restart, when they have aged out: replicas would differ.] Where the
+// category is not configured they are of category error. An event of another
+// category than ledger by actor event-store that is neither one of them, with
+// its signature, nor an event_rejected, is a finding of verification.
+//
 // # Ageing out
 //
 // events_aged_out is a signed decision: per segment its first_id, the digest of

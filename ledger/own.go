@@ -240,7 +240,7 @@ func (l *Ledger) same(m Message, stored []byte) bool {
 		d, _ := l.proj.deriveEvent(m, l.proj.configAt(ln.id))
 		return d.Same(stored)
 	}
-	if string(ln.category) == CategoryLedger {
+	if ln.own() {
 		data, err := canonical(m.Data)
 		name, _ := text(ln.action)
 		return err == nil && name == action && bytes.Equal(data, ln.data)

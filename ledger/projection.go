@@ -132,8 +132,12 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 			p.told("own_message")
 			return rejected(CategoryError, m.Subject, err.Error(), m.Data), nil
 		}
-		return Draft{category: CategoryLedger, action: []byte(`"` + action + `"`), actor: []byte(`"` + ActorStore + `"`),
-			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}, effect
+		d := Draft{category: CategoryLedger, action: []byte(`"` + action + `"`), actor: []byte(`"` + ActorStore + `"`),
+			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}
+		if t, ok := testimonies[action]; ok {
+			d.category, d.result = t.in(p.config()), []byte(t.result)
+		}
+		return d, effect
 	}
 	d, reason := p.deriveEvent(m, p.config())
 	if reason != "" {
@@ -186,7 +190,7 @@ func subjectCategory(subject, prefix string) string {
 // projection derives the same. A repetition is believed and has no effect. at
 // is the timestamp of the event that the message becomes.
 func (p *projection) believe(action string, payload []byte, at micros) (data []byte, effect func(ID), err error) {
-	if action != actionSeal && action != actionConf && action != actionAged {
+	if !knownOwn(action) {
 		return nil, nil, errors.New("not a message that the store sends")
 	}
 	data, err = canonical(payload)
@@ -196,6 +200,9 @@ func (p *projection) believe(action string, payload []byte, at micros) (data []b
 	statement, ok := p.keys.verify(action, data)
 	if !ok {
 		return nil, nil, errors.New("the signature is not the ledger's")
+	}
+	if t, ok := testimonies[action]; ok {
+		return data, nil, t.check(data, at)
 	}
 	if action == actionConf {
 		effect, err := p.reconfigured(data)

@@ -11,7 +11,7 @@ import (
 )
 
 // checkOwn checks the store's own events: signatures, every manifest against
-// its segment_sealed, and the policies that the chain tells of.
+// its segment_sealed, the policies that the chain tells of, and testimonies.
 func (v *verification) checkOwn() {
 	sealed := map[string]bool{}             // by segment name
 	allowed := map[string]map[string]bool{} // decided categories by segment name
@@ -19,7 +19,7 @@ func (v *verification) checkOwn() {
 	v.policy(configs[0].config, ownEvent{}, nil)
 	for _, r := range v.results {
 		for _, e := range r.own {
-			if e.action == "events_missing" {
+			if e.action == "events_missing" && e.category == CategoryLedger {
 				continue
 			}
 			statement, ok := v.signed(e)
@@ -28,12 +28,14 @@ func (v *verification) checkOwn() {
 					Message: fmt.Sprintf("event %s is not signed with the ledger's key", e.id)})
 				continue
 			}
-			switch e.action {
-			case actionAged:
+			switch {
+			case e.category != CategoryLedger:
+				v.checkTestimony(r, e, configs[len(configs)-1].config)
+			case e.action == actionAged:
 				v.checkDecision(r, e, configs, sealed, allowed)
-			case actionSeal:
+			case e.action == actionSeal:
 				v.checkSeal(r, e, statement, sealed)
-			case actionConf:
+			case e.action == actionConf:
 				configs = v.checkConfig(r, e, configs)
 			default:
 				r.find(Finding{Kind: "unknown_own_event", ID: e.id.String(), Line: e.line, Message: fmt.Sprintf("event %s: the store has no action %s", e.id, e.action)})

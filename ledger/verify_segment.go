@@ -45,14 +45,15 @@ type gapLine struct {
 	line int64
 }
 
-// An ownEvent is a chained event of category ledger.
+// An ownEvent is a chained event that the store itself sent.
 type ownEvent struct {
-	id     ID
-	time   micros
-	action string
-	data   []byte
-	file   string
-	line   int64
+	id       ID
+	time     micros
+	category string
+	action   string
+	data     []byte
+	file     string
+	line     int64
 }
 
 func (r *segmentResult) find(f Finding) {
@@ -179,9 +180,9 @@ func (v *verification) line(r *segmentResult, raw []byte) {
 		r.tally.skip(raw)
 	}
 	r.events++
-	if string(l.category) == CategoryLedger {
+	if l.own() {
 		action, _ := text(l.action)
-		r.own = append(r.own, ownEvent{l.id, l.time, action, bytes.Clone(l.data), r.file, r.lines})
+		r.own = append(r.own, ownEvent{l.id, l.time, string(l.category), action, bytes.Clone(l.data), r.file, r.lines})
 	}
 	if v.heads[l.id] != nil {
 		v.mu.Lock()
