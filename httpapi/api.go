@@ -69,6 +69,9 @@ type Options struct {
 	OpenMetrics bool               // GET /metrics needs no token
 	Local       bool               // only this host reaches the API: requests for other hosts' names are refused
 	Refused     func(RefusedLogin) // nil: nobody keeps count
+
+	// Cleaning is told of a clean-up before it begins; an error forbids it. May be nil.
+	Cleaning func(context.Context, Caller) error
 }
 
 // API answers HTTP requests about one ledger.
@@ -88,6 +91,7 @@ type API struct {
 	bodies        *semaphore.Weighted // bytes of bodies
 	bodyGrace     time.Duration
 	refused       func(RefusedLogin)
+	cleaning      func(context.Context, Caller) error
 }
 
 // New gives the API. Run should run besides, for the background verification.
@@ -116,6 +120,7 @@ func New(o Options) *API {
 		bodies:        semaphore.NewWeighted(maxBodies),
 		bodyGrace:     bodyGrace,
 		refused:       o.Refused,
+		cleaning:      o.Cleaning,
 	}
 	a.metrics.registry.MustRegister(collector{a, everChained(a.ledger.Status())})
 	return a

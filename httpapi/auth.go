@@ -34,6 +34,17 @@ type RefusedLogin struct {
 	Reason  string // one of a few constant texts
 }
 
+// A Caller is who sent a request.
+type Caller struct {
+	Token   string // its name; empty where no tokens are configured
+	Address string // without its port
+}
+
+func callerOf(r *http.Request) Caller {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return Caller{grantOf(r).token, host}
+}
+
 // grant is what a request may do.
 type grant struct {
 	token      string // its name
@@ -107,8 +118,7 @@ const challenge = `Bearer realm="event-store"`
 // unauthorized is the 401, and tells who keeps count. code is that of RFC 6750, section 3.1.
 func (a *API) unauthorized(r *http.Request, code, reason string) error {
 	if a.refused != nil {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		a.refused(RefusedLogin{Address: host, Reason: reason})
+		a.refused(RefusedLogin{Address: callerOf(r).Address, Reason: reason})
 	}
 	p := newProblem(http.StatusUnauthorized, "%s", reason)
 	p.header.Set("WWW-Authenticate", challenge)

@@ -14,6 +14,11 @@ func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	if a.cleaning != nil && !dry {
+		if err := a.cleaning(r.Context(), callerOf(r)); err != nil {
+			return err
+		}
+	}
 	report, err := a.retention.Cleanup(r.Context(), dry)
 	if err != nil {
 		return err

@@ -92,29 +92,34 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLedger(l, log)) }()
 
+	told := newTeller(l, log)
 	options, err := ingestOptions(c, log)
 	if err != nil {
 		return err
 	}
+	options.Refused = told.refusedLogin
 	in, err := ingest.Open(ctx, options, l)
 	if err != nil {
 		return fmt.Errorf("opening the stream: %w", err)
 	}
 	defer in.Close()
+	told.in = in
 
 	keeper := retention.New(l, in, c.RetentionEvery, log)
-	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open", Local: len(c.Tokens) == 0 && !c.ServerOpen})
+	api := httpapi.New(httpapi.Options{Ledger: l, Stream: stream{in}, Retention: passes{keeper}, Metrics: metrics, Version: version(), Logger: log, CommitTimeout: commitTimeout, Tokens: c.apiTokens(), OpenMetrics: c.ServerMetrics == "open", Local: len(c.Tokens) == 0 && !c.ServerOpen,
+		Refused: told.refusedRequest, Cleaning: told.cleanup})
 	listener, err := listenHTTP(c, log)
 	if err != nil {
 		return err
 	}
 	log.Info("listening", "http", listener.Addr().String(), "nats", natsAddress(c, in), "data_dir", c.DataDir, "version", version())
-	return runAll(ctx, listener, l, in, keeper, api, log)
+	return runAll(ctx, c, listener, told, keeper, api)
 }
 
 // runAll runs the consumer, the API's background work and the HTTP server. When ctx ends, HTTP goes first: requests
 // under way still get their commit; then the rest.
-func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *ingest.Ingest, keeper *retention.Keeper, api *httpapi.API, log *slog.Logger) error {
+func runAll(ctx context.Context, c Config, listener net.Listener, told *teller, keeper *retention.Keeper, api *httpapi.API) error {
+	l, in, log := told.ledger, told.in, told.log
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(runCtx)
@@ -123,6 +128,8 @@ func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *in
 	g.Go(func() error { return unlessStopped(gctx, in.Run(gctx), "consuming the stream") })
 	g.Go(func() error { return unlessStopped(gctx, api.Run(gctx), "verifying in the background") })
 	g.Go(func() error { return unlessStopped(gctx, keeper.Run(gctx), "ageing out") })
+	g.Go(func() error { return told.run(gctx) })
+	g.Go(func() error { told.configuration(gctx, c); return nil })
 	g.Go(func() error {
 		configured(gctx, l)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -137,6 +144,7 @@ func runAll(ctx context.Context, listener net.Listener, l *ledger.Ledger, in *in
 		case <-gctx.Done():
 		}
 		shutdown(server)
+		told.stop()
 		stop()
 		return nil
 	})

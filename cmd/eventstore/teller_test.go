@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A testified event is one that the store itself sent.
+type testified struct {
+	Category, Action string
+	Data             json.RawMessage
+}
+
+// testimonies are the store's own events outside of category ledger, oldest first, once there are n of them.
+func testimonies(t *testing.T, n *node, want int, flags ...string) []testified {
+	t.Helper()
+	var found []testified
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		out := must(t, "", append([]string{"query", "--url", n.url(), "--output", "json", "--actor", "event-store", "--category", "security", "--category", "config"}, flags...)...)
+		found = decode[[]testified](t, out)
+		if len(found) >= want || time.Now().After(end) {
+			break
+		}
+	}
+	if len(found) != want {
+		t.Fatalf("%d events by the store, want %d: %+v", len(found), want, found)
+	}
+	slices.Reverse(found)
+	return found
+}
+
+func (n *node) guess(t *testing.T, token string) {
+	t.Helper()
+	req, err := http.NewRequest("GET", n.url()+"/status", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if io.Copy(io.Discard, res.Body); res.StatusCode != 401 {
+		t.Errorf("token %q: %d", token, res.StatusCode)
+	}
+}
+
+// Refused logins at both doors, a clean-up by hand and a change of the configuration are events; an ordinary start, a
+// restart and a look at what would age out are none.
+func TestStoreTellsWhatHappensToIt(t *testing.T) {
+	t.Parallel()
+	secret, stanza, _ := eventstore(t, "", "token", "new", "--name", "boss", "--scope", "admin")
+	file := writeFile(t, "boss.token", secret)
+	n := startWith(t, stanza)
+	admin := []string{"--url", n.url(), "--token-file", file}
+	must(t, "", append([]string{"append", "--category", "user", "--action", "a", "--actor", "b"}, admin...)...)
+	must(t, "", append([]string{"retention", "--dry-run"}, admin...)...)
+	n.stop(t)
+	n.start(t)
+	testimonies(t, n, 0, "--token-file", file)
+
+	for range 5 {
+		n.guess(t, "est_guess")
+	}
+	n.guess(t, "")
+	if nc, err := nats.Connect("nats://"+n.nats, nats.UserInfo("root", "toor")); err == nil {
+		nc.Close()
+		t.Error("a guess opens NATS")
+	}
+	refused := testimonies(t, n, 1, "--token-file", file)[0]
+	got := decode[struct {
+		Count   int
+		Sources []struct {
+			Door, Address, Reason string
+			Count                 int
+		}
+	}](t, string(refused.Data))
+	if refused.Category != "security" || refused.Action != "logins_refused" || got.Count != 7 || len(got.Sources) != 3 ||
+		got.Sources[0].Count != 5 || got.Sources[0].Door != "http" || got.Sources[0].Address != "127.0.0.1" {
+		t.Errorf("%+v %+v", refused, got)
+	}
+	if strings.Contains(string(refused.Data), "guess") || strings.Contains(string(refused.Data), "toor") {
+		t.Errorf("the event has a guess: %s", refused.Data)
+	}
+
+	must(t, "", append([]string{"cleanup"}, admin...)...)
+	cleaned := testimonies(t, n, 2, "--token-file", file)[1]
+	if cleaned.Category != "security" || cleaned.Action != "cleanup_requested" || !strings.Contains(string(cleaned.Data), `"token":"boss"`) {
+		t.Errorf("%+v", cleaned)
+	}
+
+	n.guess(t, "est_another") // within the minute after the first: told when the store stops
+	n.stop(t)
+	changed := stanza + "categories: {ai: {retention: 10d}}\nserver: {open: true}\n"
+	if err := os.WriteFile(n.args[1], []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	all := testimonies(t, n, 4, "--token-file", file)
+	if all[2].Action != "logins_refused" {
+		t.Errorf("%+v", all[2])
+	}
+	want := `"changes":[{"from":"30d","key":"categories.ai.retention","to":"10d"},{"from":"false","key":"server.open","to":"true"}]`
+	if all[3].Category != "config" || all[3].Action != "configuration_changed" || !strings.Contains(string(all[3].Data), want) {
+		t.Errorf("%+v %s", all[3], all[3].Data)
+	}
+	n.stop(t)
+	n.start(t)
+	testimonies(t, n, 4, "--token-file", file)
+	n.stop(t)
+	must(t, "", "verify", "--data", n.dir)
+}
+
+// Every key is a setting that is told or one that says where something is; no secret is among them.
+func TestSettingsKnowEveryKey(t *testing.T) {
+	c := DefaultConfig()
+	for _, k := range keys { // those that are empty by default
+		if def := DefaultConfig(); def.settings()[k.name] == "" && k.name != "nats.url" {
+			if err := k.set(&c, "sesame"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.NATSURL = "nats://u:sesame@host:4222"
+	c.Tokens = []token{{"ci", digestA, []string{"append", "read"}, []string{"ai"}}}
+	c.NATSUsers = []natsUser{{"grafana", hashed(t, "sesame"), "", nil}}
+	s := c.settings()
+	for _, k := range keys {
+		if _, ok := s[k.name]; !ok && !slices.Contains(untoldKeys, k.name) {
+			t.Errorf("%s is not told", k.name)
+		}
+	}
+	if got := s["auth.tokens.ci"]; got != "append, read of ai (sha256 ca978112ca1b)" {
+		t.Errorf("token: %s", got)
+	}
+	for _, secret := range []string{"nats.password", "nats.token"} {
+		if s[secret] != "set" {
+			t.Errorf("%s: %s", secret, s[secret])
+		}
+	}
+	if s["nats.url"] != "nats://host:4222" || strings.Contains(s["nats.users.grafana"], c.NATSUsers[0].bcrypt) {
+		t.Errorf("secrets: %v", s)
+	}
+	moved := c
+	moved.ServerListen, moved.NATSListen, moved.DataDir = "127.0.0.1:9", "127.0.0.1:8", "elsewhere"
+	if changed := changes(s, moved.settings()); len(changed) > 0 {
+		t.Errorf("other ports and another folder are a change: %v", changed)
+	}
+}
+
+func TestSettingsThatCannotBeReadAreNoChange(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.stop(t)
+	if err := os.WriteFile(filepath.Join(n.dir, settingsFile), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	testimonies(t, n, 0)
+	n.stop(t)
+	if b, err := os.ReadFile(filepath.Join(n.dir, settingsFile)); err != nil || !json.Valid(b) {
+		t.Errorf("%s %v", b, err)
+	}
+}
+
+// Who tries from ever new addresses costs no memory, and is counted whole.
+func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRefusals()
+	for i := range 10_000 {
+		r.add("http", fmt.Sprintf("10.0.%d.%d", i/250, i%250), "x")
+	}
+	r.add("http", "10.0.0.0", "x")
+	c := r.take()
+	if c.count != 10_001 || len(c.sources) != maxSources || c.more != 10_001-maxSources-1 || c.sources[source{"http", "10.0.0.0", "x"}] != 2 {
+		t.Errorf("%d refused, %d sources, %d more", c.count, len(c.sources), c.more)
+	}
+	if !r.none() {
+		t.Error("they are still there")
+	}
+	r.add("nats", "10.0.0.1", "y")
+	r.giveBack(c)
+	if again := r.take(); again.count != 10_002 || !again.since.Equal(c.since) || again.more != c.more+1 {
+		t.Errorf("given back: %d since %s, %d more", again.count, again.since, again.more)
+	}
+}
