@@ -33,7 +33,7 @@ func (c *Config) settings() map[string]string {
 		"server.tls_key":            c.ServerTLS.key,
 		"server.tls_client_ca":      c.ServerTLS.clientCA,
 		"storage.max_file_size":     strconv.FormatInt(c.MaxFileSize, 10),
-		"storage.max_file_age":      formatDuration(c.MaxFileAge),
+		"storage.max_file_age":      ledger.FormatAge(c.MaxFileAge),
 		"nats.url":                  redactURLs(c.NATSURL),
 		"nats.listen":               hostOf(c.NATSListen),
 		"nats.server_tls_cert":      c.NATSTLS.cert,
@@ -53,12 +53,12 @@ func (c *Config) settings() map[string]string {
 		"nats.subject_prefix":       c.SubjectPrefix,
 		"nats.sync_interval":        syncText(c.SyncInterval),
 		"nats.max_bytes":            strconv.FormatInt(c.MaxBytes, 10),
-		"retention.every":           formatDuration(c.RetentionEvery),
+		"retention.every":           ledger.FormatAge(c.RetentionEvery),
 		"logging.level":             c.LogLevel.String(),
 		"logging.format":            c.LogFormat,
 	}
 	for name, p := range c.Categories {
-		s["categories."+name+".retention"] = formatDuration(p.Retention)
+		s["categories."+name+".retention"] = ledger.FormatAge(p.Retention)
 	}
 	for _, t := range c.Tokens {
 		s["auth.tokens."+t.name] = rights(strings.Join(t.scopes, ", "), t.categories, "sha256", t.sha256)
@@ -86,7 +86,7 @@ func syncText(every time.Duration) string {
 	if every == 0 {
 		return "always"
 	}
-	return formatDuration(every)
+	return every.String()
 }
 
 func isSet(secret string) string {
