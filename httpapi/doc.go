@@ -19,6 +19,11 @@
 // A follower (GET /events/stream) reads the ledger from its own position whenever something was committed. Nothing is kept
 // for it and nobody sends to it: a client that is slow, or gone, or resumes an hour later, is the same case.
 //
+// # Who may do what
+//
+// auth.go: a token has scopes and may be limited to categories; a route says which scope it needs, and every filter is
+// made for the token that asks. limits.go: how much clients may take at a time, so that one cannot shut the others out.
+//
 // # Reading order
 //
 // api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go, query.go,

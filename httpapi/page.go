@@ -92,7 +92,7 @@ var parts = []string{"events", "event", "state", "lately"}
 // front is GET /. Who has a token sends it with a script, which comes with the page: so the page itself is for everybody,
 // and what it shows is not.
 func (a *API) front() http.HandlerFunc {
-	screen := a.need(ScopeRead)(a.handle(a.screen))
+	screen := a.need(ScopeRead)(a.bounded(maxOthers)(a.handle(a.screen)))
 	return func(w http.ResponseWriter, r *http.Request) {
 		if len(a.tokens) == 0 || r.Header.Get("Authorization") != "" || r.URL.Query().Has("part") {
 			screen.ServeHTTP(w, r)
