@@ -23,6 +23,7 @@ var ErrRejected = errors.New("the decision was rejected")
 const (
 	patience      = 20 * time.Second // for the pass under way, and for a decision to be chained
 	progressEvery = 10 * time.Second
+	failedEvery   = time.Minute // else an outage of a moment would cost a day
 	fullEvery     = 10 * time.Second // between two passes on a full disk
 )
 
@@ -78,17 +79,23 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-k.ledger.Filled():
 			k.log.Warn("the disk is full, ageing out now")
 		}
-		if _, err := k.Pass(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrFollows) {
+		_, err := k.Pass(ctx)
+		failed := err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrFollows)
+		if failed {
 			k.log.Error("retention pass failed", "err", err)
 		}
-		timer.Reset(k.next())
+		timer.Reset(k.next(failed))
 	}
 }
 
-// next is when the next pass is due: soon while the disk is full.
-func (k *Keeper) next() time.Duration {
-	if k.ledger.Full() {
+// next is when the next pass is due: soon after one that failed, sooner while
+// the disk is full.
+func (k *Keeper) next(failed bool) time.Duration {
+	switch {
+	case k.ledger.Full():
 		return min(k.every, fullEvery)
+	case failed:
+		return min(k.every, failedEvery)
 	}
 	return k.every
 }
