@@ -29,7 +29,7 @@ type tail struct {
 	cancel context.CancelFunc
 }
 
-func (f *fixture) tail(query, last string) *tail {
+func (f *fixture) tail(query, last string, header ...string) *tail {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(f.t.Context())
 	req, err := http.NewRequestWithContext(ctx, "GET", f.server.URL+"/events/stream"+query, nil)
@@ -38,6 +38,9 @@ func (f *fixture) tail(query, last string) *tail {
 	}
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -103,6 +106,21 @@ func TestStreamGivesStoredLinesFromNowOn(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestStreamOfATokenOfSomeCategories(t *testing.T) {
+	f := startGuarded(t, Options{})
+	s := f.tail("", "", "Authorization", "Bearer ai")
+	for i, category := range []string{"service", "ai", "security", "user"} {
+		event := fmt.Sprintf(`{"category":"%s","action":"a%d","actor":"b"}`, category, i)
+		f.do("POST", "/events", event, "Authorization", "Bearer admin").want(t, 201)
+	}
+	for _, id := range []string{"000000000002", "000000000004"} {
+		if b := s.event(); b.id != id {
+			t.Errorf("got %+v, want %s", b, id)
+		}
+	}
+	f.do("GET", "/events/stream?category=service", "", "Authorization", "Bearer ai").want(t, 403)
 }
 
 func TestStreamRefuses(t *testing.T) {

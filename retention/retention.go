@@ -23,7 +23,7 @@ var ErrRejected = errors.New("the decision was rejected")
 const (
 	patience      = 20 * time.Second // for the pass under way, and for a decision to be chained
 	progressEvery = 10 * time.Second
-	failedEvery   = time.Minute // else an outage of a moment would cost a day
+	failedEvery   = time.Minute      // else an outage of a moment would cost a day
 	fullEvery     = 10 * time.Second // between two passes on a full disk
 )
 
