@@ -138,6 +138,13 @@ func (v *verification) tail(r *segmentResult, f *os.File, zip bool) error {
 	if err != nil || end == size {
 		return err
 	}
+	if whole, err := wholeLine(f, end, size); err != nil {
+		return err
+	} else if whole { // a crash leaves the beginning of a line, never more than all of it
+		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines + 1,
+			Message: fmt.Sprintf("%s, line %d: it does not end with a newline", r.file, r.lines+1)})
+		return nil
+	}
 	if r.in.name == v.inputs[len(v.inputs)-1].name {
 		v.mu.Lock()
 		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn last line", r.file, size-end))
@@ -146,6 +153,23 @@ func (v *verification) tail(r *segmentResult, f *os.File, zip bool) error {
 	}
 	r.find(Finding{Kind: "torn_line", Line: r.lines + 1, Message: fmt.Sprintf("%s ends within line %d", r.file, r.lines+1)})
 	return nil
+}
+
+// wholeLine tells whether the last bytes of a file are an event and one byte more.
+func wholeLine(f *os.File, from, to int64) (bool, error) {
+	if to-from > 2<<20 { // longer than any line
+		return false, nil
+	}
+	raw := make([]byte, to-from)
+	if _, err := f.ReadAt(raw, from); err != nil {
+		return false, err
+	}
+	l, err := parseLine(raw[:len(raw)-1])
+	if err != nil || l.gap != nil {
+		return false, nil
+	}
+	sound, _ := l.sound(nil)
+	return sound, nil
 }
 
 // line checks one line against its own hash and against the line before it.
