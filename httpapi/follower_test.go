@@ -136,10 +136,22 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
-// TestStreamResumesWithoutLossOrRepetition breaks a stream off again and again while events are appended.
+// TestStreamResumesWithoutLossOrRepetition breaks a stream off again and again while events are appended and segments are
+// sealed.
 func TestStreamResumesWithoutLossOrRepetition(t *testing.T) {
-	f := start(t)
-	const events = 600
+	c := ledger.DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := startWith(t, ledger.Options{Config: c, Logger: slog.New(slog.DiscardHandler)}, Options{Logger: slog.New(slog.DiscardHandler)})
+	f.stream.set(func() {
+		for _, m := range f.ledger.OwnMessages() { // the configuration
+			f.stream.seq++
+			msg := ledger.Message{Seq: f.stream.seq, Time: time.Now(), Subject: "eventstore.ledger." + m.Action, Data: m.Data}
+			if err := f.ledger.Project(t.Context(), []ledger.Message{msg}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	const events = 1200 // and that of the configuration
 	go func() {
 		for i := range events / 20 {
 			f.fill(20)
@@ -147,10 +159,10 @@ func TestStreamResumesWithoutLossOrRepetition(t *testing.T) {
 		}
 	}()
 	last, next := "000000000000", ledger.ID(1)
-	for round := 0; next <= events; round++ {
+	for round := 0; next <= events+1; round++ {
 		s := f.tail("?after=000000000000", last)
 		for range 1 + round*7%40 {
-			if next > events {
+			if next > events+1 {
 				break
 			}
 			b := s.event()
@@ -160,6 +172,9 @@ func TestStreamResumesWithoutLossOrRepetition(t *testing.T) {
 			last, next = b.id, next+1
 		}
 		s.cancel()
+	}
+	if n := f.ledger.Status().FileCount; n < 4 {
+		t.Errorf("only %d segments", n)
 	}
 }
 

@@ -202,7 +202,7 @@ func (l *Ledger) Rewritten(ctx context.Context, id ID) error {
 		if n := l.rewrites.Load(); n != rewrites {
 			rewrites, since = n, time.Now()
 		} else if time.Since(since) > maxStill {
-			return fmt.Errorf("%w: the files are not free yet", ErrPending)
+			return fmt.Errorf("%w: the files are in use: a verification reads them, or segments are being sealed", ErrPending)
 		}
 		select {
 		case <-tick.C:

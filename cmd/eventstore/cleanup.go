@@ -70,7 +70,7 @@ func stopwatch(to terminal) (done func()) {
 		for {
 			select {
 			case <-tick.C:
-				fmt.Fprintf(to.out, "\r\x1b[Kthe store is at it: %s (about a second for 100 MB)", time.Since(began).Round(time.Second))
+				fmt.Fprintf(to.out, "\r\x1b[Kthe store is at it: %s (about half a second for 100 MB of events)", time.Since(began).Round(time.Second))
 			case <-end:
 				fmt.Fprint(to.out, "\r\x1b[K")
 				return
