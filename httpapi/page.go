@@ -32,6 +32,7 @@ const pagePolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; fra
 // the page's own: event, the id of the event that is open, and part, the only part that is wanted (by the page's scripts).
 type screen struct {
 	list       url.Values // the filters, as GET /events takes them
+	part       string     // the only one that is wanted; "": all
 	grant      grant      // whose eyes it is for
 	classes    map[string]string
 	Locked     bool // the store wants a token and was given none
@@ -48,6 +49,7 @@ type screen struct {
 	Rows       []row
 	Next       string
 	Chart      chart
+	Later      bool // the chart comes when it is asked for
 	State      state
 	Event      *detail
 }
@@ -106,7 +108,7 @@ func (a *API) front() http.HandlerFunc {
 func (a *API) locked(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("WWW-Authenticate", challenge)
 	s := &screen{Locked: true}
-	return s.write(w, http.StatusUnauthorized, "")
+	return s.write(w, http.StatusUnauthorized)
 }
 
 // screen is the page, readable without scripts.
@@ -123,20 +125,21 @@ func (a *API) screen(w http.ResponseWriter, r *http.Request) error {
 	if part != "" && !slices.Contains(parts, part) {
 		return invalid(fieldError{Field: "part", Message: "must be one of " + strings.Join(parts, ", ")})
 	}
-	s, status, err := a.fill(r, values)
+	s, status, err := a.fill(r, values, part)
 	if err != nil {
 		return err
 	}
-	return s.write(w, status, part)
+	return s.write(w, status)
 }
 
 // write renders the whole page or one part of it.
-func (s *screen) write(w http.ResponseWriter, status int, part string) error {
-	if part == "" {
-		part = "page.html"
+func (s *screen) write(w http.ResponseWriter, status int) error {
+	name := s.part
+	if name == "" {
+		name = "page.html"
 	}
 	var b bytes.Buffer
-	if err := pageTemplates.ExecuteTemplate(&b, part, s); err != nil {
+	if err := pageTemplates.ExecuteTemplate(&b, name, s); err != nil {
 		return fmt.Errorf("rendering the page: %w", err)
 	}
 	h := w.Header()
@@ -149,27 +152,28 @@ func (s *screen) write(w http.ResponseWriter, status int, part string) error {
 	return err
 }
 
-// fill gives what the page shows, and its status: 422 with the problem on it when a filter is wrong.
-func (a *API) fill(r *http.Request, values url.Values) (s *screen, status int, err error) {
+// fill gives what the page shows, or the one part of it, and its status: 422 with the problem on it when a filter is wrong.
+func (a *API) fill(r *http.Request, values url.Values, part string) (s *screen, status int, err error) {
 	open := values.Get("event")
 	values.Del("event")
 	values.Del("part")
 	config := a.ledger.Config()
-	s = &screen{list: values, grant: grantOf(r), classes: classesOf(config), Version: a.version}
+	s = &screen{list: values, part: part, grant: grantOf(r), classes: classesOf(config), Version: a.version}
 	if head := a.ledger.Head(); head.ID > 0 {
 		s.Head = head.ID.String()
 	}
 	filter, err := parseFilter(s.grant, values, false)
-	status = http.StatusOK
-	if err != nil {
+	if status = http.StatusOK; err != nil {
 		p := problemOf(err)
 		s.Problem, status = p.Detail, p.Status
 	} else if err := a.fillLists(r, s, filter, open); err != nil {
 		return nil, 0, err
 	}
 	s.fillForm()
-	s.State = a.pageState(s, config)
-	if open != "" {
+	if s.wants("state") {
+		s.State = a.pageState(s, config)
+	}
+	if s.wants("event") && open != "" {
 		if s.Event, err = a.pageEvent(r.Context(), s, open); err != nil {
 			return nil, 0, err
 		}
@@ -177,12 +181,22 @@ func (a *API) fill(r *http.Request, values url.Values) (s *screen, status int, e
 	return s, status, nil
 }
 
-// fillLists gives what the filters choose: the rows, and the chart above them.
+// wants says whether a part is to be shown.
+func (s *screen) wants(part string) bool { return s.part == "" || s.part == part }
+
+// fillLists gives what the filters choose: the rows, and the chart above them. To count what has a text means to read
+// everything, so the page comes before that chart, which its scripts ask for.
 func (a *API) fillLists(r *http.Request, s *screen, f ledger.Filter, open string) error {
-	if err := a.pageChart(r.Context(), s, f); err != nil {
-		return err
+	s.Later = s.part == "" && f.Text != ""
+	if s.wants("lately") && !s.Later {
+		if err := a.pageChart(r.Context(), s, f); err != nil {
+			return err
+		}
 	}
-	return a.fillRows(r, s, f, open)
+	if s.wants("events") {
+		return a.fillRows(r, s, f, open)
+	}
+	return nil
 }
 
 // fillRows lists events, and links to those that follow.

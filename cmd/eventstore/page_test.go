@@ -150,6 +150,7 @@ func scrollsThePage(t *testing.T, b *tab) {
 
 func opensAnEvent(t *testing.T, b *tab) {
 	b.open("/?q=tricky")
+	b.wait("the chart, which comes later", `document.querySelectorAll("#lately svg a").length > 0`)
 	b.click("#events tbody tr")
 	b.wait("the hash to be the same", `document.getElementById("verdict")?.className === "verdict good"`)
 	stored, recomputed := b.text("#stored"), b.text("#recomputed")

@@ -22,6 +22,7 @@ function wire(name) {
   if (name === "state") wireVerify(swap);
   if (name === "event") checkHash();
   if (name === "events") watchEnd();
+  if (name === "lately") askForChart();
 }
 
 // The list: more rows as one scrolls, and the filters without a new page.
@@ -55,6 +56,14 @@ function filterURL() {
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(byId("filters"))) if (value) query.append(name, value);
   return "/" + (query.size ? "?" + query : "");
+}
+
+/** askForChart gets the chart that the page came without, unless the filters are others by then. */
+async function askForChart() {
+  const place = document.querySelector("#lately [data-later]");
+  if (!place) return;
+  const chart = await part("lately", location.href);
+  if (place.isConnected) swap("lately", chart);
 }
 
 // The open event.
@@ -152,11 +161,12 @@ async function refresh() {
 
 let overviewAt = 0;
 
-/** refreshOverview is for the chart and the state, which need not follow every event. */
+/** refreshOverview is for the state and the chart, which need not follow every event; not for one that reads everything. */
 async function refreshOverview() {
   if (Date.now() - overviewAt < 2000 || !byId("progress")?.hidden) return;
   overviewAt = Date.now();
-  for (const name of ["state", "lately"]) swap(name, await part(name, location.href));
+  swap("state", await part("state", location.href));
+  if (!new URLSearchParams(location.search).has("q")) swap("lately", await part("lately", location.href));
 }
 
 // Events of the whole page.
@@ -245,7 +255,7 @@ function begin() {
   byId("token").hidden = !locked && !hasToken();
   byId("tail").hidden = locked;
   byId("keys").hidden = locked;
-  for (const name of ["state", "event", "events"]) wire(name);
+  for (const name of ["state", "event", "events", "lately"]) wire(name);
 }
 
 begin();
