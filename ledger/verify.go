@@ -100,6 +100,7 @@ type verification struct {
 	report   *Report
 	done     atomic.Int64
 	segsDone atomic.Int64
+	indexes  atomic.Int64 // that were compared with their lines
 	total    int64
 	heads    map[ID][]string
 	mu       sync.Mutex
@@ -120,7 +121,8 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 	l.whole.RLock()
 	defer l.whole.RUnlock()
 	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier}
-	for _, s := range l.view.Load().all() {
+	segs := l.view.Load().all()
+	for _, s := range segs {
 		in := verifyInput{name: s.name, limit: s.size, size: s.size, manifest: s.sealed.Load()}
 		in.open = func() (*os.File, bool, error) {
 			f, err := os.Open(filepath.Join(l.dir, s.name+suffixPlain))
@@ -132,7 +134,11 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 		}
 		v.inputs = append(v.inputs, in)
 	}
-	return v.run(ctx)
+	report, err := v.run(ctx)
+	if err == nil {
+		l.dropWrong(v, segs)
+	}
+	return report, err
 }
 
 // VerifyDir verifies a folder that no process needs to have open. It writes
@@ -275,6 +281,9 @@ func (v *verification) summarise(head Head, at micros) {
 		r.Head.Timestamp = &text
 	}
 	r.Checked = []string{"hashes", "links", "ids", "timestamps", "segment names and order", "manifests", "category roots", "gaps", "policies"}
+	if v.indexes.Load() > 0 {
+		r.Checked = append(r.Checked, "indexes")
+	}
 	if v.verifier != nil {
 		r.Checked = append(r.Checked, "signatures")
 	} else {

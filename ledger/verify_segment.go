@@ -33,6 +33,7 @@ type segmentResult struct {
 	missing   []MissingRange
 	own       []ownEvent
 	manifest  *Manifest // as it is on disk
+	index     *indexCheck
 	findings  []Finding
 	odd       []Finding // of members, told after what is wrong with lines
 	omitted   int64
@@ -81,7 +82,7 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	}
 	defer f.Close()
 	if r.zip = zip; zip {
-		r.file = in.name + suffixSealed
+		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name)
 	}
 	counted := &countingReader{r: limited(f, zip, in.limit), tell: v.progress, ctx: ctx}
 	if err := v.readLines(r, counted, zip); err != nil {
@@ -90,7 +91,10 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	if err := v.tail(r, f, zip); err != nil {
 		return nil, err
 	}
-	return r, v.readManifest(r)
+	if err := v.readManifest(r); err != nil {
+		return nil, err
+	}
+	return r, v.compareIndex(r)
 }
 
 // readLines checks line after line. What a damaged compressed file hides is a
@@ -176,6 +180,7 @@ func wholeLine(f *os.File, from, to int64) (bool, error) {
 func (v *verification) line(r *segmentResult, raw []byte) {
 	r.lines++
 	l, err := parseLine(raw)
+	r.index.take(&l, err, len(raw)+1)
 	if err != nil {
 		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, err)})
 		r.hash, r.last = nil, r.last+1

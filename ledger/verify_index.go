@@ -1,0 +1,212 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"math/bits"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+var fieldNames = [indexedFields]string{"category", "action", "actor", "target", "result"}
+
+// An indexCheck compares a segment's index with its lines while these are
+// verified. Of both it makes a sum per field over all pairs of value and
+// position, under a key drawn for this run, so that nobody can write an index
+// whose sums only seem right.
+type indexCheck struct {
+	file  string
+	x     *index
+	size  int64 // of the .gz
+	seed  maphash.Seed
+	lines [indexedFields]uint64 // sums
+	hours int                   // marks that were right so far
+	last  hourMark
+	off   int64 // in the uncompressed content
+	next  int   // the member that begins next
+	start int64 // where
+	timed int   // members whose time was compared
+	wrong []string
+	spent bool // damaged or not of this file: to be made again
+}
+
+// checkIndex begins to compare a sealed segment's index; nil when it has none.
+func (v *verification) checkIndex(name string) *indexCheck {
+	x, err := openIndex(indexPath(v.dir, name))
+	c := &indexCheck{file: path.Join(indexFolder, name+indexSuffix), x: x, seed: maphash.MakeSeed()}
+	if info, err := os.Stat(filepath.Join(v.dir, name+suffixSealed)); err == nil {
+		c.size = info.Size()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		v.spent(c, "damaged")
+	case x.unclear:
+		return nil // it names no event
+	}
+	return c
+}
+
+// spent notes an index that cannot be used: no query does, and the store makes
+// it again.
+func (v *verification) spent(c *indexCheck, why string) {
+	c.spent = true
+	v.notChecked(c.file + ": " + why + ", so no query uses it")
+}
+
+func (v *verification) notChecked(what string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.NotChecked = append(v.report.NotChecked, what)
+}
+
+func (c *indexCheck) differs(format string, args ...any) {
+	if len(c.wrong) < 3 {
+		c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// take takes the next line, as parseLine gave it, and how long it is with its
+// newline.
+func (c *indexCheck) take(l *line, err error, size int) {
+	if c == nil || c.spent {
+		return
+	}
+	off := c.off
+	c.off += int64(size)
+	if err != nil {
+		c.differs("a line is damaged")
+		return
+	}
+	for ; c.next < len(c.x.members) && off >= c.start; c.next++ {
+		if m := c.x.members[c.next]; off > c.start || m.first != l.first() {
+			c.differs("no member begins with event %s", m.first)
+		}
+		c.start += c.x.members[c.next].rawSize
+	}
+	if l.gap == nil {
+		c.event(l)
+	}
+}
+
+func (c *indexCheck) event(l *line) {
+	for ; c.timed < c.next; c.timed++ {
+		if c.x.members[c.timed].at != l.time {
+			c.differs("a member's first time is not that of event %s", l.id)
+		}
+	}
+	pos := uint32(l.id - c.x.first)
+	if mark := (hourMark{int64(l.time) / microsPerHour, pos}); c.hours == 0 || mark.hour != c.last.hour {
+		if c.hours >= len(c.x.hours) || c.x.hours[c.hours] != mark {
+			c.differs("the hour of event %s does not begin there", l.id)
+		}
+		c.hours, c.last = c.hours+1, mark
+	}
+	for f, value := range l.indexed() {
+		c.lines[f] += pair(maphash.Bytes(c.seed, value), pos)
+	}
+}
+
+// pair is what a value's hash and a position add to a sum.
+func pair(value uint64, pos uint32) uint64 {
+	hi, lo := bits.Mul64(value^0x9e3779b97f4a7c15, value+uint64(pos)*0xd6e8feb86659fd93|1)
+	return hi ^ lo
+}
+
+// compareIndex compares what was gathered, once all lines were taken.
+func (v *verification) compareIndex(r *segmentResult) error {
+	c := r.index
+	if c == nil || c.spent || r.manifest == nil || r.tally == nil || len(r.findings) > 0 {
+		return nil // lines that are not right come first
+	}
+	if c.x.digest != r.manifest.digest() || c.x.first.String() != r.manifest.FirstID || c.x.size != c.size {
+		v.spent(c, "not of this file")
+		return nil
+	}
+	v.indexes.Add(1)
+	if err := c.end(r); errors.Is(err, errIndex) || errors.Is(err, errMoved) {
+		v.spent(c, "damaged")
+	} else if err != nil {
+		return err
+	}
+	if len(c.wrong) > 0 {
+		r.find(Finding{Kind: "index_mismatch", ID: r.manifest.FirstID, File: c.file,
+			Message: fmt.Sprintf("%s is not that of its lines: %s", c.file, strings.Join(c.wrong, ", "))})
+	}
+	return nil
+}
+
+// dropWrong drops the indexes that a verification found wrong; the sealer makes
+// them again.
+func (l *Ledger) dropWrong(v *verification, segs []*segment) {
+	for i, r := range v.results {
+		if r.index == nil || len(r.index.wrong) == 0 && !r.index.spent {
+			continue
+		}
+		segs[i].index.Store(nil)
+		l.log.Warn("index dropped", "segment", segs[i].name, "err", "verification found it wrong")
+		wake(l.sealing)
+	}
+}
+
+func (c *indexCheck) end(r *segmentResult) error {
+	if c.next < len(c.x.members) || c.hours < len(c.x.hours) || c.start != c.off {
+		c.differs("it tells of more or less than there is")
+	}
+	for ; c.timed < len(c.x.members); c.timed++ {
+		if c.x.members[c.timed].at != noTime {
+			c.differs("a member without events has a time")
+		}
+	}
+	for _, name := range c.x.gone {
+		if r.tally.cells[name] != nil {
+			c.differs("the %s events are still there", name)
+		}
+	}
+	in := indexReader{index: c.x, kept: newRecent[bitmapKey, *roaring.Bitmap](0)}
+	defer in.close()
+	for f := range indexedFields {
+		sum, err := c.sum(&in, f)
+		if err != nil {
+			return err
+		}
+		if sum != c.lines[f] {
+			c.differs("not every %s is where the lines have it", fieldNames[f])
+		}
+	}
+	return nil
+}
+
+// sum is what a field's dictionary in the index adds up to. A value twice could
+// hide what its second bitmap has.
+func (c *indexCheck) sum(in *indexReader, field int) (sum uint64, err error) {
+	last, first := "", true
+	for _, d := range in.dicts[field] {
+		entries, err := in.entries(d)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			if !first && e.value <= last {
+				c.differs("%s %s is not in its place", fieldNames[field], quoteShort(e.value))
+			}
+			last, first = e.value, false
+			bm, err := in.bitmap(e)
+			if err != nil {
+				return 0, err
+			}
+			value := maphash.String(c.seed, e.value)
+			for pos := range roaring.Values(bm) {
+				sum += pair(value, pos)
+			}
+		}
+	}
+	return sum, nil
+}
