@@ -87,6 +87,9 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 		i.keepEpoch(info)
 		return fmt.Errorf("%w: stream %s was made again", errReset, i.o.Stream)
 	}
+	if key := info.Config.Metadata[keyMetadata]; key != i.led.PublicKey() {
+		return fmt.Errorf("%w: stream %s says that it is of the ledger with the key %q", errReset, i.o.Stream, key)
+	}
 	return nil
 }
 

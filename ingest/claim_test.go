@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -164,4 +165,60 @@ func TestStreamWithoutPrefixGetsIt(t *testing.T) {
 	if md := s.CachedInfo().Config.Metadata; md[prefixMetadata] != "events" || md[keyMetadata] != f.led.PublicKey() {
 		t.Errorf("metadata is %v", md)
 	}
+}
+
+// Two new ledgers find a new stream at the same time: it is one's.
+func TestTwoNewLedgersOnOneStream(t *testing.T) {
+	t.Parallel()
+	nats := newExternal(t, "")
+	type result struct {
+		ing *Ingest
+		led *ledger.Ledger
+		err error
+	}
+	results := make(chan result)
+	for range 2 {
+		led := openLedger(t, t.TempDir())
+		go func() {
+			ing, err := Open(context.Background(), Options{URL: nats.url(), MaxBytes: 64 << 20}, led)
+			if err == nil { // also when the stream was not available: Run tries again
+				ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- ing.Run(ctx) }()
+				for ctx.Err() == nil && led.Head().ID == 0 && len(done) == 0 {
+					ing.Append(ctx, mustDecode(led), "")
+					pause(ctx, 500*time.Millisecond)
+				}
+				pause(ctx, 6*time.Second) // more than watchEvery
+				cancel()
+				err = <-done
+			}
+			results <- result{ing, led, err}
+		}()
+	}
+	refused := 0
+	for range 2 {
+		r := <-results
+		if errors.Is(r.err, ErrHistory) {
+			refused++
+		} else if r.err != nil {
+			t.Error(r.err)
+		}
+		if r.ing != nil {
+			r.ing.Close()
+		}
+		r.led.Close()
+	}
+	if refused != 1 {
+		t.Errorf("%d of 2 were refused", refused)
+	}
+}
+
+func mustDecode(led *ledger.Ledger) ledger.Draft {
+	d, err := led.Decode([]byte(`{"category":"system","action":"a","actor":"b"}`))
+	if err != nil {
+		panic(err)
+	}
+	return d
 }

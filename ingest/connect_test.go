@@ -124,6 +124,31 @@ func TestLoginPutRightLater(t *testing.T) {
 	f.get(f.appendSoon())
 }
 
+// The rights that the README names are enough.
+func TestLoginWithTheFewestRights(t *testing.T) {
+	t.Parallel()
+	nats := newExternal(t, `authorization: {users: [{user: store, password: right, permissions: {
+		publish: {allow: ["$JS.API.>", "events.>", "eventstore.>"]}, subscribe: {allow: ["_STORE.>"]}}}]}`)
+	var log lines
+	f, err := tryStart(t, t.TempDir(), Options{URL: nats.url(), Login: Login{User: "store", Password: "right"}, Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	f.appendSoon()
+	if _, _, err := f.ing.AppendBatch(t.Context(), []ledger.Draft{f.draft("a"), f.draft("b")}); err != nil {
+		t.Errorf("AppendBatch: %v", err)
+	}
+	f.get(3)
+	actions := branchOff(t, f.ing.js, 3)
+	f.get(6)
+	f.appendSoon()
+	onceEach(t, f, actions)
+	if strings.Contains(strings.ToLower(log.String()), "permissions violation") {
+		t.Error(log.String())
+	}
+}
+
 // A server_config with users and TLS of its own: the store's connection is in
 // process, and logs in like any other.
 func TestServerConfigurationWithUsers(t *testing.T) {

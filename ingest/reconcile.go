@@ -48,6 +48,9 @@ func (i *Ingest) reconcile(ctx context.Context) error {
 	if info, err = i.check(sctx); err != nil {
 		return err
 	}
+	if err := i.refuse(info); err != nil { // another store was faster
+		return err
+	}
 	i.created.Store(info.Created.UnixNano())
 	i.ready.Store(true)
 	return nil
