@@ -23,18 +23,17 @@ const maxDecided = 500
 // A Cell is what one sealed segment holds of one category: what ages out as a
 // whole.
 type Cell struct {
-	Segment  string    `json:"segment"`
-	FirstID  string    `json:"first_id"`
-	Category string    `json:"category"`
-	Count    int64     `json:"count"`
-	First    time.Time `json:"first_timestamp"`
-	Last     time.Time `json:"last_timestamp"`
+	Segment  string `json:"segment"`
+	FirstID  string `json:"first_id"`
+	Category string `json:"category"`
+	Count    int64  `json:"count"`
+	First    string `json:"first_timestamp"`
+	Last     string `json:"last_timestamp"`
 	digest   string
 }
 
 func (s *segment) cell(c CategoryCell) Cell {
-	first, last, _ := c.times() // a manifest that cannot be read was refused
-	return Cell{s.name, s.manifest.FirstID, c.Category, c.Count, first.time(), last.time(), s.digest}
+	return Cell{s.name, s.manifest.FirstID, c.Category, c.Count, c.First, c.Last, s.digest}
 }
 
 // A decision is the data of an events_aged_out event.
