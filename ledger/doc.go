@@ -67,7 +67,7 @@
 //
 //	logins_refused          security   how many, since when, from where
 //	configuration_changed   config     which settings, from what to what
-//	cleanup_requested       security   a clean-up by hand: whose token, from where
+//	cleanup_requested       config     a clean-up by hand: whose token, from where
 //
 // They are messages on eventstore.ledger.<action> signed like the other own
 // ones. Data has a nonce and the time of the signature, at; a message whose

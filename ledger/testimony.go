@@ -28,7 +28,7 @@ type testimony struct {
 var testimonies = map[string]testimony{
 	ActionRefused: {"security", `"failure"`},
 	ActionChanged: {"config", `"success"`},
-	ActionCleanup: {"security", `"success"`},
+	ActionCleanup: {"config", `"success"`},
 }
 
 // testimonyWindow is how far the time that a testimony was signed at and its

@@ -43,7 +43,7 @@ func (f *feed) last() *line {
 func TestTestimoniesBecomeEventsOfTheirCategories(t *testing.T) {
 	t.Parallel()
 	f, dir, own := testify(t, DefaultConfig())
-	want := []struct{ category, result string }{{"security", `"failure"`}, {"config", `"success"`}, {"security", `"success"`}}
+	want := []struct{ category, result string }{{"security", `"failure"`}, {"config", `"success"`}, {"config", `"success"`}}
 	for i, m := range own {
 		f.send(subjectOwn+m.Action, m.Data)
 		ln := f.last()

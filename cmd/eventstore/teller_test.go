@@ -98,7 +98,7 @@ func TestStoreTellsWhatHappensToIt(t *testing.T) {
 
 	must(t, "", append([]string{"cleanup"}, admin...)...)
 	cleaned := testimonies(t, n, 2, "--token-file", file)[1]
-	if cleaned.Category != "security" || cleaned.Action != "cleanup_requested" || !strings.Contains(string(cleaned.Data), `"token":"boss"`) {
+	if cleaned.Category != "config" || cleaned.Action != "cleanup_requested" || !strings.Contains(string(cleaned.Data), `"token":"boss"`) {
 		t.Errorf("%+v", cleaned)
 	}
 
