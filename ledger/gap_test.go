@@ -187,3 +187,37 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+// TestGapThatNoDecisionCovers has somebody age a segment out by himself: its
+// events are old enough by the policy, and nothing chained says that they go.
+func TestGapThatNoDecisionCovers(t *testing.T) {
+	f, dir := agedFeed(t)
+	due := f.l.Due(epoch.Add(f.at))
+	id := f.decide(due[:1])
+	if err := f.l.Rewritten(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
+	path := filepath.Join(dir, due[1].Segment+suffixSealed)
+	forge := func(category string) {
+		whole, _ := os.ReadFile(path)
+		defer os.WriteFile(path, whole, 0o600)
+		var out bytes.Buffer
+		if err := withoutCells(path, map[string]bool{category: true}, newZipper(&out), newGrowing(1)); err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(path, out.Bytes(), 0o600)
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+		if err != nil || r.Status != "invalid" {
+			t.Fatal(err, r)
+		}
+		if i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Kind == "gap_unjustified" }); i < 0 ||
+			r.Findings[i].File != filepath.Base(path) || r.Findings[i].ID == "" || !strings.Contains(r.Findings[i].Message, category) {
+			t.Errorf("%s: %+v", category, r.Findings)
+		}
+	}
+	forge("service")
+	forge("security")
+	mustValid(t, dir, VerifyOptions{})
+}

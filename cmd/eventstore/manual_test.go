@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,8 +25,11 @@ var manDate = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 //
 //	go test ./cmd/eventstore -run TestManualIsCurrent -update
 func TestManualIsCurrent(t *testing.T) {
-	for _, name := range []string{"EVENT_STORE_URL", "EVENT_STORE_TOKEN_FILE", "TMPDIR"} {
-		t.Setenv(name, "") // defaults of flags
+	t.Setenv("TMPDIR", "") // the default of a flag
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "EVENT_STORE_") {
+			t.Setenv(name, "")
+		}
 	}
 	for dir, want := range map[string]map[string][]byte{"man": manPages(t), "completions": completions(t)} {
 		dir := filepath.Join("..", "..", "deploy", dir)
