@@ -364,6 +364,9 @@ func TestPageShowsTampering(t *testing.T) {
 	if !strings.Contains(b.text("#event"), "trick1") {
 		t.Errorf("the event is %q", b.text("#event"))
 	}
+	if top := eval[float64](b, `document.querySelector("#event h2").getBoundingClientRect().top`); top < 0 || top > 600 {
+		t.Errorf("the event that was opened is at %f", top)
+	}
 	b.picture("tampered-event")
 	b.open("/?event=000000000001")
 	b.wait("a sound event", `document.getElementById("verdict")?.className === "verdict good"`)

@@ -62,6 +62,7 @@ function filterURL() {
 async function askForChart() {
   const place = document.querySelector("#lately [data-later]");
   if (!place) return;
+  place.textContent = "Counting …";
   const chart = await part("lately", location.href);
   if (place.isConnected) swap("lately", chart);
 }
@@ -77,7 +78,10 @@ async function open(url, push = true) {
   for (const row of document.querySelectorAll("#events tr.chosen")) row.classList.remove("chosen");
   byId("e" + id)?.classList.add("chosen");
   document.title = id ? `Event ${id} · Event store` : "Event store";
-  if (id) byId("event").querySelector("h2")?.focus({ preventScroll: innerWidth > 1120 });
+  if (!id) return;
+  byId("event").querySelector("h2")?.focus({ preventScroll: true });
+  const top = byId("event").getBoundingClientRect().top;
+  if (top < 0 || top > innerHeight / 2) byId("event").scrollIntoView();
 }
 
 function close() {
