@@ -155,8 +155,7 @@ func withoutCells(path string, gone map[string]bool, z *zipper, g *growing) erro
 		if run == nil {
 			return nil
 		}
-		raw := fmt.Appendf(nil, `{"aged_out":{"first_id":"%s","last_id":"%s","count":%d},"previous_hash":"%s","hash":"%s"}`+"\n",
-			run.first, run.last, run.count, prev, hash)
+		raw := fmt.Appendf(nil, gapLayout, run.first, run.last, run.count, prev, hash)
 		run = nil
 		return z.add(raw)
 	}

@@ -33,6 +33,9 @@ type gap struct {
 	count       int64
 }
 
+// gapLayout is the line of a gap.
+const gapLayout = `{"aged_out":{"first_id":"%s","last_id":"%s","count":%d},"previous_hash":"%s","hash":"%s"}` + "\n"
+
 var errLine = errors.New("the line is not an event")
 
 // parseLine takes a line (without its newline) apart. Every byte of it is
@@ -146,7 +149,7 @@ func parseGap(b []byte) (l line, err error) {
 	l.prev = c.quoted(`,"previous_hash":`)
 	l.hash = c.quoted(`,"hash":`)
 	c.literal(`}`)
-	if c.bad || len(c.b) != 0 || len(l.prev) != 64 || len(l.hash) != 64 || len(count) > 15 {
+	if c.bad || len(c.b) != 0 || len(l.prev) != 64 || len(l.hash) != 64 || len(count) > 15 || count[0] == '0' {
 		return line{}, errLine
 	}
 	l.gap = &gap{}
