@@ -80,6 +80,8 @@ type Message struct {
 
 const timestampLayout = "2006-01-02T15:04:05.000000Z"
 
+var errTimestamp = errors.New("malformed timestamp")
+
 // A micros is a UTC time in microseconds since 1970: all the precision that a
 // timestamp has.
 type micros int64
@@ -111,13 +113,27 @@ func (s *stamp) append(b []byte, m micros) []byte {
 	return append(b, 'Z')
 }
 
+// parseMicros reads a timestamp: exactly the form that is written, and a day
+// that exists.
 func parseMicros(b []byte) (micros, error) {
 	if len(b) != len(timestampLayout) {
-		return 0, errors.New("malformed timestamp")
+		return 0, errTimestamp
 	}
-	t, err := time.Parse(timestampLayout, string(b))
-	if err != nil {
-		return 0, errors.New("malformed timestamp")
+	for i, c := range []byte("0000-00-00T00:00:00.000000Z") {
+		if digit := b[i]-'0' <= 9; b[i] != c && !(c == '0' && digit) {
+			return 0, errTimestamp
+		}
 	}
-	return microsOf(t), nil
+	number := func(from, to int) (n int) {
+		for _, c := range b[from:to] {
+			n = 10*n + int(c-'0')
+		}
+		return n
+	}
+	month, day, hour, minute, second := number(5, 7), number(8, 10), number(11, 13), number(14, 16), number(17, 19)
+	t := time.Date(number(0, 4), time.Month(month), day, hour, minute, second, 0, time.UTC)
+	if month < 1 || month > 12 || day < 1 || t.Day() != day || hour > 23 || minute > 59 || second > 59 {
+		return 0, errTimestamp
+	}
+	return micros(t.Unix()*1e6 + int64(number(20, 26))), nil
 }

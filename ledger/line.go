@@ -3,8 +3,10 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/bits"
 )
 
 // A line is an event as it stands in a segment, taken apart without a parse:
@@ -209,31 +211,43 @@ func (c *cursor) quoted(literal string) []byte {
 	return v[1 : len(v)-1]
 }
 
+// mark is what a byte of canonical JSON means for where a value ends.
+var mark = [256]uint8{'"': markText, '{': markOpen, '[': markOpen, '}': markClose, ']': markClose, ',': markNext}
+
+const (
+	markText = iota + 1
+	markOpen
+	markClose
+	markNext
+)
+
 // valueLen is the length of the JSON value that b starts with, or -1. It only
 // looks at strings and brackets: b is canonical or its hash will not hold.
 func valueLen(b []byte) int {
+	if len(b) > 0 && b[0] == '"' {
+		return stringLen(b)
+	}
 	depth := 0
 	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '"':
+		switch mark[b[i]] {
+		case markText:
 			n := stringLen(b[i:])
 			if n < 0 {
 				return -1
 			}
-			i += n - 1
-			if depth == 0 {
+			if i += n - 1; depth == 0 {
 				return i + 1
 			}
-		case '{', '[':
+		case markOpen:
 			depth++
-		case '}', ']':
+		case markClose:
 			if depth == 0 {
 				return i
 			}
 			if depth--; depth == 0 {
 				return i + 1
 			}
-		case ',':
+		case markNext:
 			if depth == 0 {
 				return i
 			}
@@ -242,22 +256,28 @@ func valueLen(b []byte) int {
 	return -1
 }
 
-// stringLen is the length of the JSON string that b starts with, with its quotes.
+// stringLen is the length of the JSON string that b starts with, with its
+// quotes, or -1. It looks at eight bytes at once.
 func stringLen(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for i := 1; i < len(b); {
-		n := bytes.IndexByte(b[i:], '"')
-		if n < 0 {
-			return -1
+		for ; i+8 <= len(b); i += 8 {
+			w := binary.LittleEndian.Uint64(b[i:])
+			quote, back := w^('"'*ones), w^('\\'*ones)
+			// The lowest byte of these that has its high bit is a quote or a backslash.
+			if found := ((quote-ones)&^quote | (back-ones)&^back) & highs; found != 0 {
+				i += bits.TrailingZeros64(found) / 8
+				break
+			}
 		}
-		end := i + n
-		back := 0
-		for end-1-back > 0 && b[end-1-back] == '\\' {
-			back++
+		switch {
+		case i >= len(b):
+		case b[i] == '"':
+			return i + 1
+		case b[i] == '\\':
+			i++
 		}
-		if back%2 == 0 {
-			return end + 1
-		}
-		i = end + 1
+		i++
 	}
 	return -1
 }
