@@ -44,32 +44,71 @@ var errLine = errors.New("the line is not an event")
 // either compared with the fixed text between the values or part of a value,
 // so that no byte escapes the hash.
 func parseLine(b []byte) (l line, err error) {
-	if bytes.HasPrefix(b, []byte(`{"aged_out":`)) {
-		return parseGap(b)
+	err = new(lineParser).parse(b, &l)
+	return l, err
+}
+
+// A lineParser is parseLine for many lines: most have the second of the one
+// before.
+type lineParser struct {
+	second [len("2006-01-02T15:04:05.")]byte
+	at     micros // of that second
+}
+
+// parse sets l, whatever it held; after an error it holds nothing of use.
+func (p *lineParser) parse(b []byte, l *line) (err error) {
+	if len(b) > 2 && b[2] == 'a' {
+		*l, err = parseGap(b)
+		return err
 	}
 	c := cursor{b: b}
-	l.idText = c.quoted(`{"id":`)
-	l.timeText = c.quoted(`,"timestamp":`)
-	l.category = c.quoted(`,"category":`)
+	l.gap = nil
+	l.idText = c.fixed(`{"id":"`, 12)
+	l.timeText = c.fixed(`","timestamp":"`, len(timestampLayout))
+	l.category = c.open(`","category":"`)
 	l.action = c.value(`,"action":`)
 	l.actor = c.value(`,"actor":`)
 	l.target = c.value(`,"target":`)
 	l.data = c.value(`,"data":`)
 	l.result = c.value(`,"result":`)
 	l.err = c.value(`,"error":`)
-	l.prev = c.quoted(`,"previous_hash":`)
-	l.hash = c.quoted(`,"hash":`)
-	c.literal(`}`)
-	if c.bad || len(c.b) != 0 || len(l.prev) != 64 || len(l.hash) != 64 {
-		return line{}, errLine
+	l.prev = c.fixed(`,"previous_hash":"`, 64)
+	l.hash = c.fixed(`","hash":"`, 64)
+	if c.literal(`"}`); c.bad || len(c.b) != 0 {
+		return errLine
 	}
 	if l.id, err = parseID(l.idText); err != nil {
-		return line{}, errLine
+		return errLine
 	}
-	if l.time, err = parseMicros(l.timeText); err != nil {
-		return line{}, errLine
+	if l.time, err = p.micros(l.timeText); err != nil {
+		return errLine
 	}
-	return l, nil
+	return nil
+}
+
+// micros is parseMicros.
+func (p *lineParser) micros(b []byte) (micros, error) {
+	if n := len(p.second); bytes.Equal(b[:n], p.second[:]) {
+		rest := micros(0)
+		for _, c := range b[n : n+6] {
+			if c-'0' > 9 {
+				return 0, errTimestamp
+			}
+			rest = 10*rest + micros(c-'0')
+		}
+		if b[n+6] == 'Z' {
+			return p.at + rest, nil
+		}
+	}
+	at, err := parseMicros(b)
+	if err == nil {
+		copy(p.second[:], b)
+		p.at = at - at%1e6
+		if at < 0 && at%1e6 != 0 {
+			p.at -= 1e6
+		}
+	}
+	return at, err
 }
 
 // first is the first id that the line stands for.
@@ -198,6 +237,30 @@ func (c *cursor) value(literal string) []byte {
 	}
 	v := c.b[:n:n]
 	c.b = c.b[n:]
+	return v
+}
+
+// fixed skips the literal and takes n bytes of a string without escapes.
+func (c *cursor) fixed(literal string, n int) []byte {
+	if c.literal(literal); c.bad || len(c.b) < n || bytes.IndexByte(c.b[:n], '"') >= 0 {
+		c.bad = true
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+// open is fixed for a string that ends with its quote, which is skipped.
+func (c *cursor) open(literal string) []byte {
+	c.literal(literal)
+	n := bytes.IndexByte(c.b, '"')
+	if c.bad || n < 0 {
+		c.bad = true
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n+1:]
 	return v
 }
 
