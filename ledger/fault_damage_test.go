@@ -79,7 +79,7 @@ func TestEveryFlippedBitOfAnActiveSegmentIsPlaced(t *testing.T) {
 // flipLine flips each bit of a line and says where that is not found in it or
 // the next.
 func flipLine(name string, lines [][]byte, i int) string {
-	v := &verification{}
+	v, k, c := &verification{}, lineChecker{}, checkedLine{}
 	fresh := tallyFor(lines, i)
 	two := bytes.Join(lines[i:min(i+2, len(lines))], nil)
 	for at := range lines[i] {
@@ -91,7 +91,8 @@ func flipLine(name string, lines [][]byte, i int) string {
 			r := fresh(name)
 			for rest := two; len(rest) > 0 && len(r.findings) == 0; {
 				n := bytes.IndexByte(rest, '\n')
-				v.line(r, rest[:n:n])
+				k.check(&c, rest[:n+1])
+				v.line(r, &c)
 				rest = rest[n+1:]
 			}
 			two[at] ^= 1 << bit

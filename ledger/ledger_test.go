@@ -81,9 +81,13 @@ func (f *feed) own() {
 
 // settleSeals waits for the sealer and sends the seals.
 func (f *feed) settleSeals() {
+	f.waitSealed()
+	f.own()
+}
+
+func (f *feed) waitSealed() {
 	for range 500 {
 		if v := f.l.view.Load(); !slices.ContainsFunc(v.segs, func(s *segment) bool { return !s.sealed.Load() }) {
-			f.own()
 			return
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -245,8 +245,10 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 // skip counts the bytes of a line that is no event.
 func (t *tally) skip(raw []byte) {
 	t.bytes += int64(len(raw)) + 1
-	t.content.Write(raw)
-	t.content.Write([]byte{'\n'})
+	if t.content != nil {
+		t.content.Write(raw)
+		t.content.Write([]byte{'\n'})
+	}
 }
 
 // recall gives a chained own event its effect again.

@@ -109,7 +109,7 @@ type tally struct {
 	prev        [64]byte // previous_hash of the first event
 	lastHash    [64]byte
 	bytes       int64
-	content     hash.Hash
+	content     hash.Hash // nil: not hashed
 	cells       map[string]*cellTally
 	order       []string // categories as they appeared: what ids index for now
 	ids         []byte   // index into order, for each id from first on
@@ -153,7 +153,9 @@ func (t *tally) add(l *line, raw []byte, hash []byte) {
 	t.last, t.lastTime = l.id, l.time
 	copy(t.lastHash[:], hash)
 	t.bytes += int64(len(raw))
-	t.content.Write(raw)
+	if t.content != nil {
+		t.content.Write(raw)
+	}
 }
 
 // full tells whether the next event, n bytes at time at, belongs into a new
@@ -162,13 +164,20 @@ func (t *tally) full(n int, at micros, c Config) bool {
 	return t.bytes > 0 && (t.bytes+int64(n) > c.MaxFileSize || at.sub(t.firstTime) > c.MaxFileAge)
 }
 
+func (t *tally) contentHash() string {
+	if t.content == nil {
+		return ""
+	}
+	return hex.EncodeToString(t.content.Sum(nil))
+}
+
 // manifest says what was gathered; the category map is given raw, for packMap.
 func (t *tally) manifest() (m Manifest, categories []byte) {
 	names := slices.Sorted(maps.Keys(t.cells))
 	var place [256]byte
 	place[noCategory] = noCategory
 	m = Manifest{Segment: t.name, FirstID: t.first.String(), LastID: t.last.String(), PreviousHash: string(t.prev[:]),
-		LastHash: string(t.lastHash[:]), SHA256: hex.EncodeToString(t.content.Sum(nil)), Bytes: t.bytes, Format: FormatVersion}
+		LastHash: string(t.lastHash[:]), SHA256: t.contentHash(), Bytes: t.bytes, Format: FormatVersion}
 	for i, name := range names {
 		c := t.cells[name]
 		place[c.index] = byte(i)

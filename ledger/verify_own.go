@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -43,6 +44,7 @@ func (v *verification) checkOwn() {
 		}
 	}
 	v.unsealed(sealed)
+	v.contents()
 	for _, r := range v.results {
 		if len(r.gaps) > 0 {
 			v.checkGaps(r, sealed[r.in.name], allowed[r.in.name])
@@ -200,7 +202,7 @@ func (v *verification) checkSeal(r *segmentResult, e ownEvent, statement []byte,
 	}
 	if s.manifest != nil {
 		seg := segment{name: name, manifest: s.manifest, digest: s.manifest.digest()}
-		if !bytes.Equal(seg.statement(), statement) {
+		if s.vouched = bytes.Equal(seg.statement(), statement); !s.vouched {
 			s.find(Finding{Kind: "seal_mismatch", ID: e.id.String(), File: name + suffixManifest,
 				Message: fmt.Sprintf("the manifest of %s is not the one that event %s sealed", name, e.id)})
 		}
@@ -219,6 +221,22 @@ func (v *verification) unsealed(sealed map[string]bool) {
 			v.report.NotChecked = append(v.report.NotChecked, "the seal of "+r.in.name+": not in the chain yet")
 		}
 		later = later || sealed[r.in.name]
+	}
+}
+
+// contents hashes what sealed files hold where no chained seal vouches for
+// their manifest. Elsewhere the manifest's hash of the content is the one that
+// was sealed, and the content is what it was: no byte of a line escapes the
+// line's own hash, and these and all else in the manifest are compared.
+func (v *verification) contents() {
+	for _, r := range v.results {
+		if r.tally == nil || r.manifest == nil || r.vouched || len(r.gaps) > 0 {
+			continue
+		}
+		if !contentMatches(filepath.Join(v.dir, r.in.name+suffixSealed), *r.manifest) {
+			r.find(Finding{Kind: "manifest_mismatch", File: r.in.name + suffixManifest, ID: r.manifest.FirstID,
+				Message: r.in.name + suffixManifest + " is not that of its lines: sha256"})
+		}
 	}
 }
 

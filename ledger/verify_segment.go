@@ -34,10 +34,10 @@ type segmentResult struct {
 	own       []ownEvent
 	manifest  *Manifest // as it is on disk
 	index     *indexCheck
+	vouched   bool // a chained seal is that of the manifest
 	findings  []Finding
 	odd       []Finding // of members, told after what is wrong with lines
 	omitted   int64
-	scratch   []byte
 }
 
 // A gapLine is a gap and its line.
@@ -100,19 +100,17 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 // readLines checks line after line. What a damaged compressed file hides is a
 // finding; a file that cannot be read is an error.
 func (v *verification) readLines(r *segmentResult, in *countingReader, zip bool) error {
-	each := func(raw []byte, _ int64) error { v.line(r, raw); return nil }
 	if !zip {
-		return r.damaged(in, readLines(in, each))
+		return r.damaged(in, v.eachChecked(r, in, func() []oddMember { return nil }))
 	}
-	members, told := newMemberReader(in, streamBuffer), 0
-	return r.damaged(in, readLines(members, func(raw []byte, off int64) error {
-		err := each(raw, off)
-		for ; told < len(members.odd) && members.odd[told].line <= r.lines; told++ {
-			r.odd = append(r.odd, Finding{Kind: "member_mismatch", ID: r.last.String(), File: r.file, Line: r.lines,
-				Message: fmt.Sprintf("%s, line %d: packed otherwise than the store does, from byte %d on", r.file, r.lines, members.odd[told].at)})
-		}
-		return err
-	}))
+	members := newMemberReader(in, streamBuffer)
+	return r.damaged(in, v.eachChecked(r, members, func() []oddMember { return members.odd }))
+}
+
+// foundOdd notes a member that begins with the line at hand or before it.
+func (r *segmentResult) foundOdd(m oddMember) {
+	r.odd = append(r.odd, Finding{Kind: "member_mismatch", ID: r.last.String(), File: r.file, Line: r.lines,
+		Message: fmt.Sprintf("%s, line %d: packed otherwise than the store does, from byte %d on", r.file, r.lines, m.at)})
 }
 
 func (r *segmentResult) damaged(in *countingReader, err error) error {
@@ -176,37 +174,32 @@ func wholeLine(f *os.File, from, to int64) (bool, error) {
 	return sound, nil
 }
 
-// line checks one line against its own hash and against the line before it.
-func (v *verification) line(r *segmentResult, raw []byte) {
+// line takes one line, after it was checked against its own hash, and checks it
+// against the line before it.
+func (v *verification) line(r *segmentResult, c *checkedLine) {
 	r.lines++
-	l, err := parseLine(raw)
-	r.index.take(&l, err, len(raw)+1)
-	if err != nil {
-		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, err)})
+	l := &c.line
+	r.index.take(l, c.err, len(c.text))
+	if c.err != nil {
+		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines, Message: fmt.Sprintf("%s, line %d: %v", r.file, r.lines, c.err)})
 		r.hash, r.last = nil, r.last+1
 		return
 	}
 	if l.gap != nil {
-		v.gap(r, &l)
+		v.gap(r, l)
 		return
 	}
-	var sound bool
-	if sound, r.scratch = l.sound(r.scratch); !sound {
+	if !c.sound {
 		r.find(Finding{Kind: "hash_mismatch", ID: l.id.String(), Line: r.lines,
-			Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", l.id, hashText(r.scratch), l.hash)})
+			Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", l.id, hashText(l.preimage(nil)), l.hash)})
 	}
 	from := l.id
-	if string(l.action) == `"events_missing"` && string(l.category) == CategoryLedger {
-		from = v.hole(r, &l)
+	if string(l.category) == CategoryLedger && string(l.action) == `"events_missing"` {
+		from = v.hole(r, l)
 	}
-	r.link(&l, from)
-	if r.tally == nil {
-		r.tally = newTally(r.in.name, from)
-	}
-	if l.id >= r.tally.first+ID(len(r.tally.ids)) && l.id-r.tally.first < 1<<28 && sound {
-		r.tally.add(&l, append(raw, '\n'), l.hash)
-	} else {
-		r.tally.skip(raw)
+	r.link(l, from)
+	if r.zip {
+		r.count(c, from)
 	}
 	r.events++
 	if l.own() {
@@ -217,6 +210,19 @@ func (v *verification) line(r *segmentResult, raw []byte) {
 		v.mu.Lock()
 		v.seen[l.id] = string(l.hash)
 		v.mu.Unlock()
+	}
+}
+
+// count gathers what the manifest of a sealed segment has to say.
+func (r *segmentResult) count(c *checkedLine, from ID) {
+	if r.tally == nil {
+		r.tally = newTally(r.in.name, from)
+		r.tally.content = nil // see contents
+	}
+	if l := &c.line; l.id >= r.tally.first+ID(len(r.tally.ids)) && l.id-r.tally.first < 1<<28 && c.sound {
+		r.tally.add(l, c.text, l.hash)
+	} else {
+		r.tally.skip(c.text[:len(c.text)-1])
 	}
 }
 
@@ -314,6 +320,7 @@ func (v *verification) readManifest(r *segmentResult) error {
 		return nil // checkGaps holds what survived against the manifest
 	}
 	got, _ := r.tally.manifest()
+	got.SHA256 = m.SHA256 // see contents
 	if got.digest() != m.digest() {
 		r.find(Finding{Kind: "manifest_mismatch", File: name, ID: m.FirstID, Message: name + " is not that of its lines: " + strings.Join(differences(m, got), ", ")})
 	}
