@@ -286,3 +286,62 @@ func TestPassThatHasToWait(t *testing.T) {
 		finish(t, f, dir, id)
 	})
 }
+
+// Nothing of what aged out stays in an index or in memory: not even a name.
+func TestIndexForgetsWhoAgedOut(t *testing.T) {
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c), at: time.Since(epoch) - 40*day}
+	f.own()
+	f.send("events.service", []byte(`{"action":"left-no-trace","actor":"forgotten","target":"somewhere"}`))
+	f.mixed(450)
+	f.at = time.Since(epoch) - 10*time.Second
+	f.mixed(1)
+	f.settleSeals()
+	for _, name := range []string{"forgotten", "left-no-trace", "somewhere"} {
+		if !bytes.Contains(indexes(t, dir), []byte(name)) {
+			t.Fatalf("%s is in no index", name)
+		}
+	}
+	find := func() (n int) {
+		err := f.l.Query(t.Context(), Filter{Actors: []string{"forgotten"}}, func([]byte) error { n++; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if find() != 1 {
+		t.Fatal("the event is not found")
+	}
+	id := ageNow(t, f)
+	if err := f.l.Rewritten(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"forgotten", "left-no-trace", "somewhere"} {
+		if bytes.Contains(indexes(t, dir), []byte(name)) {
+			t.Errorf("%s is still in an index", name)
+		}
+	}
+	if find() != 0 || len(f.l.cache.lines.young)+len(f.l.cache.lines.old) > 0 {
+		t.Error("the line is still in memory")
+	}
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
+}
+
+// indexes is all that the index files hold.
+func indexes(t *testing.T, dir string) (all []byte) {
+	paths, _ := filepath.Glob(filepath.Join(dir, indexFolder, "*"))
+	if len(paths) == 0 {
+		t.Fatal("there are no indexes")
+	}
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}

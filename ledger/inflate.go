@@ -34,6 +34,7 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 	}
 	var zipped []byte
 	var lines bytes.Buffer
+	var last ID
 	for off := int64(0); off < info.Size(); {
 		n, err := memberAt(file, off, info.Size())
 		if err != nil {
@@ -45,7 +46,8 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 		}
 		lines.Reset()
 		_, err = lines.ReadFrom(newMemberReader(bytes.NewReader(zipped), len(zipped)))
-		b := memberOf(lines.Bytes())
+		b := memberOf(lines.Bytes(), last)
+		last = max(last, lastID(lines.Bytes()))
 		b.off, b.n, b.damaged = off, n, err != nil
 		if err := f(b, lines.Bytes()); err != nil {
 			return err
@@ -86,16 +88,18 @@ func soundAt(b []byte) bool {
 	return err == nil && n <= len(b) && checkMember(b[:n]) == nil
 }
 
-// memberOf describes a member by its lines; where it is stays to be set.
-func memberOf(lines []byte) block {
-	b := block{rawSize: int64(len(lines)), at: noTime}
+// memberOf describes a member by its lines; where it is stays to be set. One
+// without a sound line begins behind the last id before it.
+func memberOf(lines []byte, last ID) block {
+	b := block{first: last + 1, rawSize: int64(len(lines)), at: noTime}
+	begun := false
 	eachOf(lines, 0, func(raw []byte) bool {
 		l, err := parseLine(raw)
 		if err != nil {
 			return true // damage is kept as it is
 		}
-		if b.first == 0 {
-			b.first = l.first()
+		if !begun {
+			b.first, begun = l.first(), true
 		}
 		if l.gap == nil {
 			b.at = l.time
@@ -105,16 +109,15 @@ func memberOf(lines []byte) block {
 	return b
 }
 
-// settleMembers gives members that hold no sound line the id of the one before,
-// and those that hold no event the time of the next.
+// lastID is the id of the last of some lines; 0 when it cannot be told.
+func lastID(lines []byte) ID {
+	lines = bytes.TrimSuffix(lines, []byte{'\n'})
+	id, _ := idOf(lines[bytes.LastIndexByte(lines, '\n')+1:])
+	return id
+}
+
+// settleMembers gives members that hold no event the time of the next.
 func settleMembers(members []block) {
-	first := ID(0)
-	for i := range members {
-		if members[i].first == 0 {
-			members[i].first = first
-		}
-		first = members[i].first
-	}
 	at := noTime
 	for i := range slices.Backward(members) {
 		if members[i].at == noTime {

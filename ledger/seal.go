@@ -159,6 +159,7 @@ type zipper struct {
 	lines  bytes.Buffer
 	member memberWriter
 	off    int64
+	last   ID
 	blocks []block
 }
 
@@ -184,10 +185,11 @@ func (z *zipper) flush() error {
 	if err != nil {
 		return err
 	}
-	b := memberOf(z.lines.Bytes())
+	b := memberOf(z.lines.Bytes(), z.last)
 	b.off, b.n = z.off, int64(len(packed))
 	z.blocks = append(z.blocks, b)
 	z.off += b.n
+	z.last = max(z.last, lastID(z.lines.Bytes()))
 	z.lines.Reset()
 	_, err = z.out.Write(packed)
 	return err
