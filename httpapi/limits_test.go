@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -148,6 +149,21 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A bug in one request is one 500, says where in the log, and costs nobody else an answer.
+func TestPanicsAreAnsweredAndLogged(t *testing.T) {
+	var log bytes.Buffer
+	f := startWith(t, ledger.Options{Logger: slog.New(slog.DiscardHandler)}, Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Retention: broken{}})
+	f.do("POST", "/cleanup", "").want(t, 500, "its log says why")
+	if text := log.String(); !strings.Contains(text, "request panicked") || !strings.Contains(text, "path=/cleanup") || !strings.Contains(text, "out of order") {
+		t.Errorf("log: %s", text)
+	}
+	f.do("POST", "/events", body).want(t, 201)
+}
+
+type broken struct{}
+
+func (broken) Cleanup(context.Context, bool) (any, error) { panic("out of order") }
 
 func TestAnswersTellBrowsersWhatTheyMayDo(t *testing.T) {
 	f := start(t)

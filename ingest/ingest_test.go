@@ -357,9 +357,9 @@ func denied(f *fixture, do func(*nats.Conn), login ...nats.Option) error {
 }
 
 // put publishes one event as a publisher and returns its id.
-func put(t *testing.T, f *fixture) ledger.ID {
+func put(t *testing.T, f *fixture, login ...nats.Option) ledger.ID {
 	t.Helper()
-	js, err := jetstream.New(f.client())
+	js, err := jetstream.New(f.client(login...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,11 +375,17 @@ func put(t *testing.T, f *fixture) ledger.ID {
 // stream's API is a valid request.
 func TestReplySubjectBorrowsNoRights(t *testing.T) {
 	t.Parallel()
-	f := start(t, t.TempDir())
+	replyBorrowsNoRights(t, start(t, t.TempDir()))
+	f, logins := startGuarded(t, Options{})
+	replyBorrowsNoRights(t, f, logins["password"])
+}
+
+func replyBorrowsNoRights(t *testing.T, f *fixture, login ...nats.Option) {
+	t.Helper()
 	for range 5 {
-		put(t, f)
+		put(t, f, login...)
 	}
-	nc := f.client()
+	nc := f.client(login...)
 	sent := uint64(0)
 	for n, reply := range []string{
 		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.MSG.DELETE.EVENTS",
@@ -397,7 +403,7 @@ func TestReplySubjectBorrowsNoRights(t *testing.T) {
 		}
 	}
 	nc.Flush()
-	last := put(t, f)
+	last := put(t, f, login...)
 	time.Sleep(500 * time.Millisecond)
 	s, err := f.ing.js.Stream(t.Context(), "EVENTS")
 	if err != nil {

@@ -82,6 +82,9 @@ func (e *embedded) start(o Options) error {
 		return err
 	}
 	if o.TLS != nil {
+		if opts.TLSConfig != nil {
+			return fmt.Errorf("nats-server configuration %s has TLS of its own, so nats.server_tls_cert cannot be set", o.ServerConfig)
+		}
 		opts.TLS, opts.TLSConfig = true, o.TLS
 	}
 	limit(opts, o)
@@ -137,7 +140,8 @@ func (e *embedded) guard(opts *server.Options, o Options) error {
 	case own:
 		return nil
 	case !o.Guarded && !o.Open && !loopback(o.Listen):
-		return fmt.Errorf("NATS listen address %s is reached from other hosts, and there are no users: everyone there could publish", o.Listen)
+		return fmt.Errorf("NATS listen address %s is reached from other hosts, and there are no users: configure nats.users or auth.tokens, "+
+			"or say server.open: true if everyone there may publish", o.Listen)
 	}
 	e.user = "store"
 	if err := opts.ProcessConfigString(fmt.Sprintf(accountsConfig, o.SubjectPrefix)); err != nil {

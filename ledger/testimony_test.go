@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,6 +188,39 @@ func TestForgedLinesOfTheStoreAreFound(t *testing.T) {
 			t.Errorf("%s: want %q, got %+v", name, c.kind, r.Findings)
 		}
 	}
+}
+
+// Testimonies age out with their category, and what is left verifies.
+func TestTestimoniesAgeLikeTheirCategory(t *testing.T) {
+	t.Parallel()
+	dir, c := t.TempDir(), DefaultConfig()
+	c.MaxFileSize, c.Categories["security"] = 64<<10, Policy{Retention: 30 * day}
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.at = time.Since(epoch) - 40*day
+	f.own()
+	statement := `{"at":"` + microsOf(epoch.Add(f.at)).text() + `","count":1,"nonce":"` + strings.Repeat("ab", 16) + `"}`
+	data, err := f.l.keys.sign(ActionRefused, []byte(statement))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.send(subjectOwn+ActionRefused, data)
+	told := ID(f.seq)
+	if rejectedAt(t, f.l, told) {
+		t.Fatal("not believed")
+	}
+	f.mixed(450)
+	f.at = time.Since(epoch) - 10*time.Second
+	f.mixed(1)
+	f.settleSeals()
+	id := f.decide(f.l.Due(epoch.Add(f.at)))
+	if err := f.l.Rewritten(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.l.Get(told); !errors.Is(err, ErrAgedOut) {
+		t.Errorf("the testimony: %v, want it aged out", err)
+	}
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
 }
 
 func TestFollowerTestifiesNothing(t *testing.T) {

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -70,6 +72,28 @@ func TestNothingElseListens(t *testing.T) {
 				t.Errorf("%s:%s is open", address, port)
 			}
 		}
+	}
+}
+
+// What a client may say before it has said who it is, is bounded.
+func TestHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	req, err := http.NewRequest("GET", n.url()+"/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Long", strings.Repeat("x", 100<<10))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("100 KiB of header: %s", res.Status)
+	}
+	if s := newServer(t.Context(), nil, slog.New(slog.DiscardHandler)); s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 {
+		t.Errorf("time-outs: header %s, idle %s", s.ReadHeaderTimeout, s.IdleTimeout)
 	}
 }
 
