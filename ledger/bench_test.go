@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"testing"
 	"time"
 
@@ -143,5 +144,18 @@ func BenchmarkIndexAdd(b *testing.B) {
 		l := lines[i%len(lines)]
 		l.id = ID(i + 1)
 		g.add(&l)
+	}
+}
+
+// BenchmarkIndexCheck is what comparing an index costs a verification per line.
+func BenchmarkIndexCheck(b *testing.B) {
+	c := &indexCheck{x: &index{first: 1}, seed: maphash.MakeSeed()}
+	ln, err := parseLine([]byte(`{"id":"000000000001","timestamp":"2025-12-24T10:00:01.123456Z","category":"security","action":"secret.read","actor":"user-alice01","target":"container/media-0019","data":{},"result":"success","error":null,"previous_hash":"` + GenesisHash + `","hash":"` + GenesisHash + `"}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; b.Loop(); i++ {
+		ln.id = ID(i%100_000 + 1)
+		c.take(&ln, nil, 500)
 	}
 }

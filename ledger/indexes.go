@@ -21,7 +21,8 @@ func (l *Ledger) writeIndex(s *segment, members []block, g *growing) {
 	x, err := l.encodeIndex(s, members, g)
 	if err != nil {
 		l.log.Warn("index not written", "segment", s.name, "err", err)
-		os.Remove(l.indexPath(s.name)) // one of the lines before
+		os.Remove(l.indexPath(s.name)) // it would be that of the lines before
+		x = nil
 	}
 	s.index.Store(x)
 }

@@ -108,6 +108,18 @@ func (v *view) segment(id ID) *segment {
 	return v.segs[i]
 }
 
+// idOf is the id of a line, at its fixed place; of a gap its last. false: the
+// line is neither.
+func idOf(raw []byte) (ID, bool) {
+	const name = `{"id":"`
+	if len(raw) > len(name)+12 && string(raw[:len(name)]) == name {
+		id, err := parseID(raw[len(name) : len(name)+12])
+		return id, err == nil
+	}
+	gap, err := parseGapOf(raw)
+	return gap.id, err == nil
+}
+
 // asEvent gives a line when it is the event with the id. The id is at a fixed
 // place of its line.
 func asEvent(raw []byte, id ID) ([]byte, error) {

@@ -1,10 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,13 +10,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
-
-	"github.com/klauspost/compress/gzip"
 )
-
-// inflateStep is how many bytes of lines are inflated before they are looked
-// at: it is what the format looks back, too.
-const inflateStep = 32 << 10
 
 // A source is a segment whose lines are to be read, plain or sealed. It stays
 // readable when the segment is sealed meanwhile; when it is rewritten, reading
@@ -138,17 +130,6 @@ func (src *source) find(id ID) int {
 	return i / blockLines
 }
 
-// A buffer is what reading a block needs. Buffers are used again.
-type buffer struct {
-	z      gzip.Reader
-	in     bytes.Reader
-	zipped []byte
-	lines  []byte
-	lower  []byte
-}
-
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
 // each calls f for the lines of a block until it returns false; no more is
 // inflated than that takes. Lines stay as they are until buf is used again.
 // What cannot be inflated is ErrDamaged.
@@ -172,69 +153,6 @@ func (src *source) each(b block, buf *buffer, f func(raw []byte) (more bool)) er
 	return buf.inflate(b, f)
 }
 
-func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
-	if checkMember(buf.zipped) != nil {
-		return buf.inflateOdd(f)
-	}
-	buf.in.Reset(buf.zipped)
-	if err := buf.z.Reset(&buf.in); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	lines, next := slices.Grow(buf.lines[:0], int(b.rawSize)+1), 0
-	defer func() { buf.lines = lines }()
-	for {
-		n, err := buf.z.Read(lines[len(lines):min(len(lines)+inflateStep, int(b.rawSize)+1)])
-		lines = lines[:len(lines)+n]
-		if int64(len(lines)) > b.rawSize {
-			return fmt.Errorf("%w: a member is longer than known", ErrDamaged)
-		}
-		var more bool
-		if next, more = eachOf(lines, next, f); !more || err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-	}
-}
-
-// inflateOdd is inflate for what is no member as the store writes it: as far as
-// it is gzip all the same, its lines are there to be read.
-func (buf *buffer) inflateOdd(f func(raw []byte) bool) error {
-	w := bytes.NewBuffer(buf.lines[:0])
-	_, err := w.ReadFrom(newMemberReader(bytes.NewReader(buf.zipped), len(buf.zipped)))
-	buf.lines = w.Bytes()
-	if _, more := eachOf(buf.lines, 0, f); more && err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return nil
-}
-
-// eachOf calls f for the whole lines from at on; next is where the rest begins.
-func eachOf(lines []byte, at int, f func(raw []byte) bool) (next int, more bool) {
-	for {
-		n := bytes.IndexByte(lines[at:], '\n')
-		if n < 0 {
-			return at, true
-		}
-		raw := lines[at : at+n : at+n]
-		if at += n + 1; !f(raw) {
-			return at, false
-		}
-	}
-}
-
-func grown(b []byte, n int64) []byte { return slices.Grow(b[:0], int(n))[:n] }
-
-// readAt fills b; a file that is too short is damaged.
-func readAt(f *os.File, b []byte, off int64) error {
-	_, err := f.ReadAt(b, off)
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: the file is too short", ErrDamaged)
-	}
-	return err
-}
-
 // read gives a block's lines. lines is reused where it is large enough.
 func (src *source) read(b block, lines []byte) ([]byte, error) {
 	buf := buffers.Get().(*buffer)
@@ -244,18 +162,6 @@ func (src *source) read(b block, lines []byte) ([]byte, error) {
 	err := src.each(b, buf, func([]byte) bool { return true })
 	lines, buf.lines = buf.lines, own
 	return lines, err
-}
-
-// idOf is the id of a line, at its fixed place; of a gap its last. false: the
-// line is neither.
-func idOf(raw []byte) (ID, bool) {
-	const name = `{"id":"`
-	if len(raw) > len(name)+12 && string(raw[:len(name)]) == name {
-		id, err := parseID(raw[len(name) : len(name)+12])
-		return id, err == nil
-	}
-	gap, err := parseGapOf(raw)
-	return gap.id, err == nil
 }
 
 // linesOf gives the lines of a block that have these ascending ids; errIndex
