@@ -9,7 +9,7 @@ export function setToken(token) {
 
 export const hasToken = () => sessionStorage.getItem(kept) !== null;
 
-/** ask is fetch with the token. Refused lets the page show its token field. */
+/** ask is fetch with the token. A refusal lets the page show its token field; another failure says what the store says. */
 export async function ask(url, options = {}) {
   const headers = new Headers(options.headers);
   const token = sessionStorage.getItem(kept);
@@ -20,6 +20,7 @@ export async function ask(url, options = {}) {
     document.dispatchEvent(new CustomEvent("refused", { detail: await detailOf(answer) }));
     throw new Error("refused");
   }
+  if (answer.status >= 500) throw new Error(await detailOf(answer));
   return answer;
 }
 
@@ -27,7 +28,7 @@ async function detailOf(answer) {
   try {
     return (await answer.json()).detail;
   } catch {
-    return "The store refused.";
+    return answer.statusText;
   }
 }
 

@@ -243,7 +243,7 @@ function move(by) {
 addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   if (event.reason?.message === "refused") return;
-  byId("trouble").textContent = "The store does not answer: " + event.reason?.message;
+  byId("trouble").textContent = "That did not work: " + event.reason?.message;
   byId("trouble").hidden = false;
 });
 

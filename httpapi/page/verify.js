@@ -14,9 +14,8 @@ export function wireVerify(swap) {
     show(0, "Verifying …");
     try {
       const answer = await ask("/verify", { method: "POST" });
-      const report = await answer.json();
+      await answer.arrayBuffer(); // to its end
       clearInterval(watching);
-      if (!answer.ok) return fail(form, report.detail);
       swap("state", await part("state", location.href));
     } catch (problem) {
       clearInterval(watching);
