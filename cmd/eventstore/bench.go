@@ -23,13 +23,14 @@ type benchOptions struct {
 	rounds  int
 	time    time.Duration
 	dir     string
-	url     string
+	client  client // of the running store
+	running bool   // it was given
 	natsURL string
 	phases  []string
 	asJSON  bool
 }
 
-var benchPhases = []string{"jetstream", "core", "append", "bulk", "query", "verify", "seal"}
+var benchPhases = []string{"jetstream", "core", "append", "bulk", "query", "start", "verify", "seal"}
 
 func benchCommand() *cobra.Command {
 	var o benchOptions
@@ -46,6 +47,7 @@ With --url the events are appended to that store for good; verify and seal alway
   eventstore bench --url http://127.0.0.1:5101 --nats-url nats://127.0.0.1:4222`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.running = cmd.Flags().Changed("url")
 			if err := o.check(); err != nil {
 				return usage(err)
 			}
@@ -57,7 +59,8 @@ With --url the events are appended to that store for good; verify and seal alway
 	f.IntVar(&o.rounds, "rounds", 3, "rounds of each figure; the median counts")
 	f.DurationVar(&o.time, "time", 2*time.Second, "length of each HTTP round")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "where the throwaway `FOLDER` is made: the disk that is measured")
-	f.StringVar(&o.url, "url", "", "measure the running store at this `URL`")
+	o.client.addURL(cmd)
+	f.Lookup("url").DefValue, f.Lookup("url").Usage = "", "measure the running store at this `URL`"
 	f.StringVar(&o.natsURL, "nats-url", "", "where the running store's NATS is; without it --url measures HTTP only")
 	f.StringSliceVar(&o.phases, "phases", benchPhases, "what to measure")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
@@ -78,7 +81,7 @@ func (o benchOptions) check() error {
 		return errors.New("--rounds: 1 to 100")
 	case o.time < 100*time.Millisecond || o.time > time.Hour:
 		return errors.New("--time: 100ms to 1h")
-	case o.natsURL != "" && o.url == "":
+	case o.natsURL != "" && !o.running:
 		return errors.New("--nats-url: needs --url too")
 	}
 	return nil
@@ -136,7 +139,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		run  func(context.Context) error
 	}{
 		{"jetstream", b.measureJetStream}, {"core", b.measureCore}, {"append", b.measureAppend}, {"bulk", b.measureBulk}, {"query", b.measureQueries},
-		{"", b.measureMemory}, {"verify", b.measureVerify}, {"seal", b.measureSeal},
+		{"", b.measureMemory}, {"start", b.measureStart}, {"verify", b.measureVerify}, {"seal", b.measureSeal},
 	} {
 		if phase.name != "" && !slices.Contains(b.o.phases, phase.name) {
 			continue
@@ -154,17 +157,40 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.raw, err = startTarget(ctx, "bench", "ceiling", "--data-dir", filepath.Join(b.folder, "ceiling")); err != nil {
 		return err
 	}
-	if b.o.url != "" {
-		b.store = &target{http: strings.TrimSuffix(b.o.url, "/"), nats: b.o.natsURL}
+	if b.o.running {
+		if b.store, err = newTarget(&b.o.client); err != nil {
+			return errors.Join(err, b.raw.stop())
+		}
+		b.store.nats = b.o.natsURL
 		return nil
 	}
-	b.store, err = startTarget(ctx, "serve", "--data-dir", filepath.Join(b.folder, "store"), "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0")
-	if err != nil {
+	if b.store, err = b.startStore(ctx); err != nil {
 		return errors.Join(err, b.raw.stop())
 	}
 	if n := b.store.memory("VmRSS"); n > 0 {
 		b.out.add(figure{Name: "memory at rest", Value: float64(n) / 1e6, Unit: "MB"})
 	}
+	return nil
+}
+
+func (b *bench) startStore(ctx context.Context) (*target, error) {
+	return startTarget(ctx, "serve", "--data-dir", filepath.Join(b.folder, "store"), "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0")
+}
+
+// measureStart starts the throwaway store again on the folder that it has by now, until its first answer.
+func (b *bench) measureStart(ctx context.Context) (err error) {
+	if b.o.running {
+		return nil
+	}
+	b.say("starting again")
+	if err := b.store.stop(); err != nil {
+		return err
+	}
+	start := time.Now()
+	if b.store, err = b.startStore(ctx); err != nil {
+		return err
+	}
+	b.out.add(figure{Name: "start-up", Value: milliseconds(time.Since(start)), Unit: "ms"})
 	return nil
 }
 

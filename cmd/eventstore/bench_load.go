@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -69,32 +68,39 @@ func repeat(callers int, d time.Duration, n int, f func(caller int) error) (pace
 	return pace{rate: float64(len(all)*n) / time.Since(start).Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
 }
 
-// measureJetStream is publishing with acknowledgements, until the last event is committed.
+// measureJetStream is publishing with acknowledgements, until the last event is committed; and what it costs that a
+// publisher's connection has an account of its own, which the ceiling's has not.
 func (b *bench) measureJetStream(ctx context.Context) error {
-	f, err := b.publishRounds(ctx, "JetStream publish", jetStreamPublish)
-	b.nats = f.Value
-	return err
-}
-
-// measureCore is publishing without them.
-func (b *bench) measureCore(ctx context.Context) error {
-	_, err := b.publishRounds(ctx, "core publish", corePublish)
-	return err
-}
-
-func (b *bench) publishRounds(ctx context.Context, name string, send sender) (figure, error) {
 	if b.store.nats == "" {
-		return figure{}, nil
+		return nil
 	}
-	store, raw, err := b.rounds(name,
-		func() (pace, error) { return b.publish(ctx, b.store, send) },
-		func() (pace, error) { return b.publish(ctx, b.raw, send) })
+	const name = "JetStream publish"
+	store, raw, err := b.publishRounds(ctx, name, jetStreamPublish, b.store)
 	if err != nil {
-		return figure{}, err
+		return err
 	}
-	f := rate(name+" to commit", store, name+" + ordered consume", raw)
-	b.out.add(f)
-	return f, nil
+	b.nats = store.rate
+	b.out.add(rate(name+" to commit", store, name+" + ordered consume", raw))
+	apart := *b.raw
+	apart.login = []nats.Option{nats.UserInfo("apart", "apart")}
+	alone, raw, err := b.publishRounds(ctx, name+", no ledger, accounts apart", jetStreamPublish, &apart)
+	b.out.add(rate("no ledger, accounts apart", alone, name+" + ordered consume", raw))
+	return err
+}
+
+// measureCore is publishing without acknowledgements.
+func (b *bench) measureCore(ctx context.Context) error {
+	if b.store.nats == "" {
+		return nil
+	}
+	const name = "core publish"
+	store, raw, err := b.publishRounds(ctx, name, corePublish, b.store)
+	b.out.add(rate(name+" to commit", store, name+" + ordered consume", raw))
+	return err
+}
+
+func (b *bench) publishRounds(ctx context.Context, name string, send sender, t *target) (measured, raw pace, err error) {
+	return b.rounds(name, func() (pace, error) { return b.publish(ctx, t, send) }, func() (pace, error) { return b.publish(ctx, b.raw, send) })
 }
 
 // A sender publishes events on a connection.
@@ -102,7 +108,7 @@ type sender func(context.Context, *nats.Conn, []sampleEvent) error
 
 // publish publishes the round's events and waits until the last one is committed.
 func (b *bench) publish(ctx context.Context, t *target, send sender) (pace, error) {
-	nc, err := nats.Connect(t.nats)
+	nc, err := nats.Connect(t.nats, t.login...)
 	if err != nil {
 		return pace{}, err
 	}
@@ -201,18 +207,12 @@ func (b *bench) post(t *target, callers, events int) (pace, error) {
 	if events > 1 {
 		media = "application/x-ndjson"
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: callers}
-	defer transport.CloseIdleConnections()
-	web := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	bodies := b.bodies(events)
 	at := make([]int, callers)
 	return repeat(callers, b.o.time, events, func(c int) error {
 		at[c]++
-		res, err := web.Post(t.http+"/events", media, bytes.NewReader(bodies[(c+at[c]*callers)%len(bodies)]))
-		if err != nil {
-			return err
-		}
-		return answered(res, http.StatusCreated)
+		_, _, err := t.call(context.Background(), http.MethodPost, "/events", media, bodies[(c+at[c]*callers)%len(bodies)])
+		return err
 	})
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 
@@ -32,11 +31,8 @@ func (b *bench) measureQueries(ctx context.Context) error {
 	for _, q := range queries {
 		b.say("query: " + q.name)
 		l, err := repeat(1, b.o.time/4, 1, func(int) error {
-			res, err := http.Get(b.store.http + q.path())
-			if err != nil {
-				return err
-			}
-			return answered(res, http.StatusOK)
+			_, _, err := b.store.call(ctx, http.MethodGet, q.path(), "", nil)
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("measuring %s: %w", q.name, err)
@@ -44,18 +40,4 @@ func (b *bench) measureQueries(ctx context.Context) error {
 		b.out.add(figure{Name: q.name, Value: l.rate, Unit: "queries/s", P50: milliseconds(l.p50), P99: milliseconds(l.p99)})
 	}
 	return nil
-}
-
-// answered reads an answer to its end; any other status is an error.
-func answered(res *http.Response, status int) error {
-	defer res.Body.Close()
-	if res.StatusCode == status {
-		_, err := io.Copy(io.Discard, res.Body)
-		return err
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	if err != nil {
-		return err
-	}
-	return problem(res.Status, body)
 }

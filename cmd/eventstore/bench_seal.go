@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -105,17 +105,20 @@ func gzipRate(dir string) (pace, error) {
 	return pace{rate: float64(size) / time.Since(start).Seconds()}, err
 }
 
-// sealedSize is what a folder takes on disk without its active segment.
+// sealedSize is what a folder's sealed segments take on disk, manifests and indexes included.
 func sealedSize(dir string) (size int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || filepath.Ext(path) == ".jsonl" {
-			return err
+	for _, pattern := range []string{"events_*.gz", "events_*.manifest.json", "index/*"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return 0, err
 		}
-		info, err := e.Info()
-		if err == nil {
+		for _, path := range paths {
+			info, err := os.Stat(path)
+			if err != nil {
+				return 0, err
+			}
 			size += info.Size()
 		}
-		return err
-	})
-	return size, err
+	}
+	return size, nil
 }

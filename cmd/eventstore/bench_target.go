@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,15 +16,36 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"home.lab/event-store/ledger"
 )
 
 // A target is a process that is measured: a store, or one that does the same without a ledger.
 type target struct {
-	http string // URL
-	nats string // URL; empty when it has none
-	cmd  *exec.Cmd
-	out  io.ReadCloser
+	url   string
+	token string
+	web   *http.Client
+	nats  string // URL; empty when it has none
+
+	login []nats.Option
+	cmd   *exec.Cmd
+	out   io.ReadCloser
+}
+
+// newTarget is a target that c reaches.
+func newTarget(c *client) (*target, error) {
+	token, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	transport, err := c.tls.transport()
+	if err != nil {
+		return nil, err
+	}
+	own := transport.(*http.Transport).Clone()
+	own.MaxIdleConns, own.MaxIdleConnsPerHost = callers, callers
+	return &target{url: strings.TrimSuffix(c.url, "/"), token: token, web: &http.Client{Transport: own, Timeout: 30 * time.Second}}, nil
 }
 
 // startTarget starts this program with args and waits until it listens.
@@ -32,7 +54,11 @@ func startTarget(ctx context.Context, args ...string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{cmd: exec.Command(exe, args...)}
+	t, err := newTarget(&client{})
+	if err != nil {
+		return nil, err
+	}
+	t.cmd = exec.Command(exe, args...)
 	for _, v := range os.Environ() { // the folder is throwaway: not this host's configuration
 		if !strings.HasPrefix(v, "EVENT_STORE_") {
 			t.cmd.Env = append(t.cmd.Env, v)
@@ -59,7 +85,7 @@ func (t *target) listening(ctx context.Context) error {
 		var at struct{ Msg, HTTP, NATS string }
 		last = lines.Text()
 		if json.Unmarshal(lines.Bytes(), &at) == nil && at.Msg == "listening" {
-			t.http, t.nats = "http://"+at.HTTP, "nats://"+at.NATS
+			t.url, t.nats = "http://"+at.HTTP, "nats://"+at.NATS
 			go io.Copy(io.Discard, t.out)
 			return t.answers(ctx)
 		}
@@ -117,10 +143,33 @@ func (b *bench) measureMemory(context.Context) error {
 	return nil
 }
 
+// call sends a request and reads its answer.
+func (t *target) call(ctx context.Context, method, path, media string, body []byte) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, t.url+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	if media != "" {
+		req.Header.Set("Content-Type", media)
+	}
+	if t.token != "" {
+		req.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	res, err := t.web.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	answer, err = io.ReadAll(res.Body)
+	if err == nil && res.StatusCode/100 != 2 {
+		err = problem(res.Status, answer)
+	}
+	return res.StatusCode, answer, err
+}
+
 // lastID asks for the newest committed id.
 func (t *target) lastID(ctx context.Context) (ledger.ID, error) {
-	c := client{url: t.http}
-	_, body, err := c.call(ctx, http.MethodGet, "/status", nil, nil)
+	_, body, err := t.call(ctx, http.MethodGet, "/status", "", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -135,9 +184,8 @@ func (t *target) lastID(ctx context.Context) (ledger.ID, error) {
 
 // wait returns when an id is committed.
 func (t *target) wait(ctx context.Context, id ledger.ID) error {
-	c := client{url: t.http}
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		switch status, _, err := c.call(ctx, http.MethodGet, "/events/"+id.String(), nil, nil); {
+		switch status, _, err := t.call(ctx, http.MethodGet, "/events/"+id.String(), "", nil); {
 		case status == http.StatusOK:
 			return nil
 		case status != http.StatusNotFound:
