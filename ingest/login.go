@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -40,12 +41,16 @@ type logins struct {
 	max        int // connections
 
 	hashing  sync.Mutex // one password at a time: hashing is slow on purpose
+	right    sync.Map   // user name: the last password that was right, under key
+	key      [sha256.Size]byte
 	mu       sync.Mutex // for accounts
 	accounts []*server.Account
 }
 
 func newLogins(e *embedded, o Options) *logins {
-	return &logins{emb: e, publishers: o.Publishers, open: !o.Guarded, prefix: o.SubjectPrefix, max: o.MaxConnections}
+	l := &logins{emb: e, publishers: o.Publishers, open: !o.Guarded, prefix: o.SubjectPrefix, max: o.MaxConnections}
+	rand.Read(l.key[:]) // never fails (crypto/rand)
+	return l
 }
 
 // Check implements server.Authentication.
@@ -93,11 +98,25 @@ func (l *logins) knows(p *Publisher, c server.ClientAuthentication, o *server.Cl
 	case p.NKey != "":
 		return o.Nkey == p.NKey && signed(c.GetNonce(), o)
 	case p.Bcrypt != "" && o.Username == p.Name:
-		l.hashing.Lock()
-		defer l.hashing.Unlock()
-		return bcrypt.CompareHashAndPassword([]byte(p.Bcrypt), []byte(o.Password)) == nil
+		return l.password(p, o.Password)
 	}
 	return false
+}
+
+// password compares with the publisher's hash, unless it was right before: who
+// guesses may keep the hashing busy, but not those out who came in once.
+func (l *logins) password(p *Publisher, given string) bool {
+	sum := sha256.Sum256(append(l.key[:], given...))
+	if last, ok := l.right.Load(p.Name); ok && last == sum {
+		return true
+	}
+	l.hashing.Lock()
+	defer l.hashing.Unlock()
+	if bcrypt.CompareHashAndPassword([]byte(p.Bcrypt), []byte(given)) != nil {
+		return false
+	}
+	l.right.Store(p.Name, sum)
+	return true
 }
 
 // signed tells whether a connection holds the private key of the nkey that it

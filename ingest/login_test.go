@@ -119,6 +119,22 @@ func TestGuardedWithoutPublishersLetsNobodyIn(t *testing.T) {
 	}
 }
 
+// Guesses keep the hashing busy; who has come in before comes in again all the same.
+func TestGuessesDoNotShutAPasswordOut(t *testing.T) {
+	t.Parallel()
+	publishers, _ := publishersOfEachKind(t)
+	l := newLogins(&embedded{}, Options{Publishers: publishers})
+	p := &publishers[1]
+	if !l.password(p, "pass") || l.password(p, "other") || l.password(p, "") {
+		t.Fatal("the password is not the right one")
+	}
+	l.hashing.Lock() // somebody guesses, for ever
+	defer l.hashing.Unlock()
+	if !l.password(p, "pass") {
+		t.Error("it is not known again")
+	}
+}
+
 // Whatever a publisher logs in with, events of his categories are all that he
 // reaches.
 func TestPublishersReachTheirCategoriesOnly(t *testing.T) {
