@@ -3,8 +3,11 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -84,4 +87,46 @@ func TestEveryFlippedBitOfAnIndexIsNoticed(t *testing.T) {
 			t.Fatalf("cut at byte %d of %d: %v", i, len(whole), err)
 		}
 	}
+}
+
+// Opening a ledger without indexes makes them, tells how far it is, and leaves
+// files for the owner only.
+func TestOpeningMakesTheIndexesThatAreNotThere(t *testing.T) {
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	f.logins(400)
+	f.settleSeals()
+	closeLedger(t, f.l)
+	before := indexes(t, dir)
+	if err := os.RemoveAll(filepath.Join(dir, indexFolder)); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	l, err := Open(t.Context(), Options{Dir: dir, Config: c, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile(`msg="making indexes" bytes_done=(\d+) bytes_total=(\d+)`).FindAllStringSubmatch(log.String(), -1)
+	if len(told) == 0 || told[len(told)-1][1] != told[len(told)-1][2] {
+		t.Errorf("the log tells %q", told)
+	}
+	for _, s := range l.view.Load().segs {
+		if s.sealed.Load() && s.index.Load() == nil {
+			t.Errorf("segment %s has no index", s.name)
+		}
+	}
+	if !bytes.Equal(indexes(t, dir), before) {
+		t.Error("the indexes are not what they were")
+	}
+	filepath.WalkDir(filepath.Join(dir, indexFolder), func(path string, e fs.DirEntry, _ error) error {
+		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v %v", path, info.Mode(), err)
+		}
+		return nil
+	})
+	closeLedger(t, l)
+	mustValid(t, dir, VerifyOptions{})
 }

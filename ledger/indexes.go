@@ -197,7 +197,7 @@ func (l *Ledger) ownLines(s *segment) (lines []line, err error) {
 	var buf buffer
 	for len(ids) > 0 {
 		at, n := src.find(ids[0]), 1
-		for n < len(ids) && src.holds(at, ids[n]) {
+		for at >= 0 && n < len(ids) && src.holds(at, ids[n]) {
 			n++
 		}
 		found, err := src.linesOf(at, ids[:n], &buf)

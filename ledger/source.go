@@ -170,6 +170,9 @@ func (src *source) linesOf(at int, ids []ID, buf *buffer) (found [][]byte, err e
 	if src.plain != nil {
 		return src.plainLinesOf(ids, buf)
 	}
+	if at < 0 {
+		return nil, fmt.Errorf("%w: no block has event %s", errIndex, ids[0])
+	}
 	want := ids
 	err = src.each(src.block(at), buf, func(raw []byte) bool {
 		id, ok := idOf(raw)
