@@ -173,7 +173,7 @@ func (l *Ledger) loadSealed(p *projection, s *segment) error {
 }
 
 // loadLines takes a segment line by line. The last one is the active segment:
-// it is made durable first, and a torn last line is cut.
+// it is made durable first, and a torn tail is cut.
 func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	path := filepath.Join(l.dir, name+suffixPlain)
 	if zip {
@@ -264,7 +264,7 @@ func (p *projection) recall(l *line) {
 	}
 }
 
-// settle makes a plain segment and its name durable and cuts a torn last line,
+// settle makes a plain segment and its name durable and cuts a torn tail,
 // so that what is counted is committed.
 func (l *Ledger) settle(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -272,12 +272,12 @@ func (l *Ledger) settle(path string) error {
 		return err
 	}
 	defer f.Close()
-	end, size, err := lastLineEnd(f)
+	end, size, err := soundEnd(f)
 	if err != nil {
 		return err
 	}
 	if end != size {
-		l.log.Warn("torn last line cut", "file", filepath.Base(path), "bytes", size-end)
+		l.log.Warn("torn tail cut", "file", filepath.Base(path), "bytes", size-end)
 		if err := f.Truncate(end); err != nil {
 			return err
 		}
@@ -286,27 +286,6 @@ func (l *Ledger) settle(path string) error {
 		return err
 	}
 	return syncDir(l.dir)
-}
-
-// lastLineEnd finds where the last whole line ends.
-func lastLineEnd(f *os.File) (end, size int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	size = info.Size()
-	buf := make([]byte, 64<<10)
-	for end = size; end > 0; {
-		n := min(end, int64(len(buf)))
-		if _, err := f.ReadAt(buf[:n], end-n); err != nil {
-			return 0, 0, err
-		}
-		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
-			return end - n + int64(i) + 1, size, nil
-		}
-		end -= n
-	}
-	return 0, size, nil
 }
 
 func (l *Ledger) reopen(p *projection, path, name string) error {

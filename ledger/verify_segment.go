@@ -84,11 +84,18 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	if r.zip = zip; zip {
 		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name)
 	}
+	end, size, err := int64(0), int64(0), error(nil)
+	if !zip && in.limit < 0 {
+		if end, size, err = v.end(f, in); err != nil {
+			return nil, err
+		}
+		in.limit = end
+	}
 	counted := &countingReader{r: limited(f, zip, in.limit), tell: v.progress, ctx: ctx}
 	if err := v.readLines(r, counted, zip); err != nil {
 		return nil, err
 	}
-	if err := v.tail(r, f, zip); err != nil {
+	if err := v.tail(r, f, end, size); err != nil {
 		return nil, err
 	}
 	if err := v.readManifest(r); err != nil {
@@ -130,15 +137,20 @@ func (r *segmentResult) expected() string {
 	return (r.last + 1).String()
 }
 
-// tail looks at what stands behind the last newline: a torn line is what a
-// crash or a copy of a running store leaves at the very end, and no event.
-func (v *verification) tail(r *segmentResult, f *os.File, zip bool) error {
-	if zip || r.in.limit >= 0 {
-		return nil
+// end finds where the whole lines of a plain segment end, and its size. Only
+// the active one, the last, can have a tail that a power loss tore.
+func (v *verification) end(f *os.File, in verifyInput) (end, size int64, err error) {
+	if in.name == v.inputs[len(v.inputs)-1].name {
+		return soundEnd(f)
 	}
-	end, size, err := lastLineEnd(f)
-	if err != nil || end == size {
-		return err
+	return lastLineEnd(f)
+}
+
+// tail looks at what stands behind the whole lines: a torn tail is what a
+// crash or a copy of a running store leaves at the very end, and no event.
+func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error {
+	if end == size {
+		return nil
 	}
 	if whole, err := wholeLine(f, end, size); err != nil {
 		return err
@@ -149,7 +161,7 @@ func (v *verification) tail(r *segmentResult, f *os.File, zip bool) error {
 	}
 	if r.in.name == v.inputs[len(v.inputs)-1].name {
 		v.mu.Lock()
-		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn last line", r.file, size-end))
+		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn tail", r.file, size-end))
 		v.mu.Unlock()
 		return nil
 	}

@@ -108,6 +108,9 @@ func (c *crash) forget(i *inode) {
 	c.bytes += int64(len(i.vol))
 }
 
+// sector is what a disk writes or does not write.
+const sector = 512
+
 // survives is what the disk has of a change that was not fsynced.
 func (c *crash) survives(w change) (change, bool) {
 	if c.loss != Torn {
@@ -116,9 +119,9 @@ func (c *crash) survives(w change) (change, bool) {
 	switch c.rng.IntN(4) {
 	case 0:
 		return w, false
-	case 1: // cut short
-		if !w.trunc && len(w.data) > 1 {
-			w.data = w.data[:1+c.rng.IntN(len(w.data)-1)]
+	case 1: // cut short, at a sector
+		if whole := (len(w.data) + int(w.off%sector)) / sector; !w.trunc && whole > 0 {
+			w.data = w.data[:max(0, (1+c.rng.IntN(whole))*sector-int(w.off%sector))]
 		}
 	case 2: // the length, but not the bytes
 		w.data = make([]byte, len(w.data))
