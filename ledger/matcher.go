@@ -103,14 +103,14 @@ func (m *matcher) contains(l *line, scratch []byte) (bool, []byte) {
 // appendLower appends the lower-case form of text.
 func appendLower(b, text []byte) []byte {
 	from := len(b)
-	for _, c := range text {
+	b = append(b, text...)
+	for i, c := range b[from:] {
 		if c >= utf8.RuneSelf {
 			return append(b[:from], bytes.ToLower(text)...)
 		}
 		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
+			b[from+i] = c + 'a' - 'A'
 		}
-		b = append(b, c)
 	}
 	return b
 }
