@@ -121,7 +121,7 @@ func (c *cluster) js() jetstream.JetStream {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(5*time.Second))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (e *external) js() jetstream.JetStream {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(5*time.Second))
 	if err != nil {
 		e.t.Fatal(err)
 	}

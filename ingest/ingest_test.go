@@ -55,6 +55,7 @@ func tryStartWith(t *testing.T, dir string, led *ledger.Ledger, o Options) (*fix
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
+	o.SyncInterval = time.Minute // no test cuts the power of the machine
 	ing, err := Open(t.Context(), o, led)
 	if err != nil {
 		led.Close()
@@ -520,7 +521,7 @@ func cutStream(t *testing.T, dir, key string, msgs []*jetstream.RawStreamMsg) {
 // withStream runs do on the folder's embedded server, without a ledger.
 func withStream(t *testing.T, dir string, do func(jetstream.JetStream)) {
 	t.Helper()
-	o := withDefaults(Options{Dir: filepath.Join(dir, "jetstream"), MaxBytes: 64 << 20})
+	o := withDefaults(Options{Dir: filepath.Join(dir, "jetstream"), MaxBytes: 64 << 20, SyncInterval: time.Minute})
 	e, err := startServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -706,7 +707,7 @@ func TestConfigurationIsChainedAtStart(t *testing.T) {
 // A burst without acknowledgements must not be lost in the server's queue.
 func TestBurstOfCorePublishesArrives(t *testing.T) {
 	t.Parallel()
-	f, err := tryStart(t, t.TempDir(), Options{SyncInterval: 5 * time.Second})
+	f, err := tryStart(t, t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

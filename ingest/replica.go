@@ -92,25 +92,28 @@ func (i *Ingest) needs() uint64 {
 	return min(uint64(i.led.ActiveFirst()), uint64(i.led.Head().ID))
 }
 
-// reportReplica reports from time to time while the stream is reconciled.
+// reportReplica reports as soon as the stream is reconciled, and then from time
+// to time.
 func (i *Ingest) reportReplica(ctx context.Context) error {
 	if i.alone() {
 		return nil
 	}
-	tick := time.NewTicker(reportEvery)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for reported := (time.Time{}); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if !i.ready.Load() {
+		if !i.ready.Load() || time.Since(reported) < reportEvery {
 			continue
 		}
 		if err := i.report(ctx); err != nil && ctx.Err() == nil {
 			i.o.Logger.Warn("position not reported, trying again", "replica", i.replicaName(), "error", err)
+			continue
 		}
+		reported = time.Now()
 	}
 }
 
