@@ -111,10 +111,7 @@ func tamper(t *testing.T, dir, from, to string) {
 func TestPageWithToken(t *testing.T) {
 	t.Parallel()
 	chromium(t)
-	secret, stanza, code := eventstore(t, "", "token", "new", "--name", "page", "--scope", "read", "--scope", "append", "--category", "ai")
-	if code != 0 {
-		t.Fatal(stanza)
-	}
+	secret, stanza := newToken(t, "--name", "page", "--scope", "read", "--scope", "append", "--category", "ai")
 	secret = strings.TrimSpace(secret)
 	n := startWith(t, stanza)
 	append := func(action string) {

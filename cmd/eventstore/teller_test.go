@@ -62,7 +62,7 @@ func (n *node) guess(t *testing.T, token string) {
 // restart and a look at what would age out are none.
 func TestStoreTellsWhatHappensToIt(t *testing.T) {
 	t.Parallel()
-	secret, stanza, _ := eventstore(t, "", "token", "new", "--name", "boss", "--scope", "admin")
+	secret, stanza := newToken(t, "--name", "boss", "--scope", "admin")
 	file := writeFile(t, "boss.token", secret)
 	n := startWith(t, stanza)
 	admin := []string{"--url", n.url(), "--token-file", file}

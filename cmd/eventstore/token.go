@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,13 +27,15 @@ func tokenCommand() *cobra.Command {
 
 func newTokenCommand() *cobra.Command {
 	var t token
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Make a token and print it once, with what store.yaml needs",
-		Long: `Make a token. It is printed to standard output and kept nowhere; what belongs into store.yaml, its SHA-256, is
-printed to standard error.`,
+		Long: `Make a token. The first line is the token, which is kept nowhere; then comes its entry for store.yaml, which has its
+SHA-256. A file with all of that is a token file.`,
 		Example: `  eventstore token new --name ci --scope append --category service
-  eventstore token new --name auditor --scope read > auditor.token`,
+  eventstore token new --name auditor --scope read > auditor.token
+  eventstore token new --name auditor --scope read --json | jq -r .token`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := t.checkFlags(); err != nil {
@@ -40,16 +43,18 @@ printed to standard error.`,
 			}
 			secret := newSecret()
 			t.sha256 = fmt.Sprintf("%x", sha256.Sum256([]byte(secret)))
-			if _, err := fmt.Fprint(cmd.ErrOrStderr(), t.stanza()); err != nil {
-				return err
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
+					"token": secret, "name": t.name, "sha256": t.sha256, "scopes": t.scopes, "categories": t.categories})
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), secret)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n%s", secret, t.stanza())
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&t.name, "name", "", "who uses it")
 	cmd.Flags().StringSliceVar(&t.scopes, "scope", nil, "append, read or admin; repeatable")
-	cmd.Flags().StringSliceVar(&t.categories, "category", nil, "the only category it is good for; repeatable")
+	cmd.Flags().StringSliceVar(&t.categories, "category", []string{}, "the only category it is good for; repeatable")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
@@ -72,7 +77,7 @@ func (t *token) checkFlags() error {
 
 // stanza is the token's entry in store.yaml.
 func (t *token) stanza() string {
-	s := fmt.Sprintf("# In store.yaml, under auth: tokens: (the token itself is on standard output, once)\nauth:\n  tokens:\n"+
+	s := fmt.Sprintf("# The token above is shown this once. In store.yaml:\nauth:\n  tokens:\n"+
 		"    - name: %s\n      sha256: %s\n      scopes: [%s]\n", t.name, t.sha256, strings.Join(t.scopes, ", "))
 	if len(t.categories) > 0 {
 		s += fmt.Sprintf("      categories: [%s]\n", strings.Join(t.categories, ", "))
