@@ -171,6 +171,7 @@ func opensAnEvent(t *testing.T, b *tab) {
 	// What the browser recomputes is what it was sent: an answer that was altered on the way is not the same.
 	eval[bool](b, `(() => { const real = fetch; window.fetch = async (u, o) => { const r = await real(u, o);
 		return /events.[0-9a-f]{12}$/.test(u) ? new Response((await r.text()).replace('"success"', '"failure"')) : r; }; return true; })()`)
+	eval[bool](b, `scrollTo(0, 0), true`)
 	b.click("#close")
 	b.wait("it to close", `!document.querySelector("#event .detail")`)
 	b.click("#events tbody tr")
