@@ -84,6 +84,8 @@ func (c collector) collectEvents(ch chan<- prometheus.Metric, s ledger.Status) {
 func (c collector) collectLedger(ch chan<- prometheus.Metric, s ledger.Status) {
 	gauge(ch, "eventstore_segments", "Segments on disk, the active one included.", float64(s.FileCount))
 	gauge(ch, "eventstore_ledger_bytes", "Bytes of segments and manifests on disk.", float64(s.TotalSizeBytes))
+	gauge(ch, "eventstore_pending_events", "Events that were decided to age out and may still be in the files.", float64(c.pending().PendingEvents))
+	gauge(ch, "eventstore_followers", "Open event streams.", float64(c.followers.count()))
 	gauge(ch, "eventstore_head_id", "Id of the last committed event.", float64(s.Head.ID))
 	count(ch, "eventstore_missing_ids_total", "Ids that the stream lacked.", float64(s.MissingIDs))
 	gauge(ch, "eventstore_writable", "1 when events can be committed, 0 when the ledger has stopped.", one(c.ledger.Err() == nil))

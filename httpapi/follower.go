@@ -225,6 +225,12 @@ func (s *followers) remove(f *follower) {
 	delete(s.open, f)
 }
 
+func (s *followers) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
 // EndStreams ends the open event streams, and lets no new one begin. It is for http.Server.RegisterOnShutdown, which
 // waits for requests that end by themselves.
 func (a *API) EndStreams() {

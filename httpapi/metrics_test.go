@@ -59,6 +59,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	f.stream.set(func() {
 		f.stream.status = StreamStatus{Connected: true, Lag: 3, Bytes: 1000, MaxBytes: 2000, Drift: []string{"max_age"}, Warnings: []string{"full"}, Dropped: 2, ClockSkewMS: 1500}
 	})
+	f.tail("", "").next()
 	a := f.do("GET", "/metrics", "").want(t, 200)
 	a.shows(t,
 		`eventstore_events_total{category="service",door="http"} 3`,
@@ -77,7 +78,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		`eventstore_http_requests_total{method="POST",route="/events",status="201"} 2`,
 		`eventstore_stream_lag_messages 3`, `eventstore_stream_bytes 1000`, `eventstore_stream_max_bytes 2000`,
 		`eventstore_stream_drifts 1`, `eventstore_stream_warnings 1`, `eventstore_stream_drops_total 2`, `eventstore_clock_skew_seconds 1.5`,
-		`eventstore_missing_ids_total 0`, `eventstore_segments 1`, `eventstore_head_id 5`, `eventstore_writable 1`,
+		`eventstore_missing_ids_total 0`, `eventstore_segments 1`, `eventstore_head_id 5`, `eventstore_pending_events 0`, `eventstore_followers 1`, `eventstore_writable 1`,
 	)
 	if strings.Contains(a.body, "eventstore_chain_valid ") {
 		t.Error("chain_valid is shown before any verification")
