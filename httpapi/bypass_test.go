@@ -47,7 +47,7 @@ func traversals() []string {
 		"/..//", "./../", "..%u2215", "\u2025/", "..%ef%bc%8f"}
 	for _, up := range ups {
 		for _, file := range files {
-			all = append(all, "/"+strings.Repeat(up, 6)+file, "/events/"+strings.Repeat(up, 6)+file)
+			all = append(all, "/"+strings.Repeat(up, 6)+file, "/events/"+strings.Repeat(up, 6)+file, "/page/"+strings.Repeat(up, 6)+file)
 		}
 	}
 	return all
