@@ -221,6 +221,35 @@ func TestRefusedLoginsAreTold(t *testing.T) {
 	}
 }
 
+// A clean-up that cannot be told does not begin; a look at one needs not be.
+func TestCleanupIsToldBeforeItBegins(t *testing.T) {
+	var callers []Caller
+	tell := error(nil)
+	passes := &counting{}
+	f := startWith(t, ledger.Options{Logger: slog.New(slog.DiscardHandler)}, Options{Logger: slog.New(slog.DiscardHandler), Retention: passes,
+		Tokens:   []Token{{Name: "boss", SHA256: digest("admin"), Scopes: []string{ScopeAdmin}}},
+		Cleaning: func(_ context.Context, by Caller) error { callers = append(callers, by); return tell }})
+	admin := []string{"Authorization", "Bearer admin"}
+	f.send("POST", "/cleanup?dry_run=true", "", admin...).want(t, 200)
+	if len(callers) != 0 || passes.n != 1 {
+		t.Errorf("a dry run: told %v, %d passes", callers, passes.n)
+	}
+	f.send("POST", "/cleanup", "", admin...).want(t, 200)
+	if len(callers) != 1 || callers[0] != (Caller{"boss", "127.0.0.1"}) || passes.n != 2 {
+		t.Errorf("told %v, %d passes", callers, passes.n)
+	}
+	tell = fmt.Errorf("telling: %w", ledger.ErrUnavailable)
+	f.send("POST", "/cleanup", "", admin...).want(t, 503)
+	if passes.n != 2 {
+		t.Error("it began untold")
+	}
+}
+
+// counting is a Retention that counts its calls.
+type counting struct{ n int }
+
+func (c *counting) Cleanup(context.Context, bool) (any, error) { c.n++; return struct{}{}, nil }
+
 func FuzzBearer(f *testing.F) {
 	for _, s := range []string{"Bearer abc", "bearer  abc", "Bearer", "Bearer a b", "Basic abc", "Bearer a,Bearer b", "Bearer \x00", ""} {
 		f.Add(s)

@@ -3,6 +3,8 @@ package ingest
 import (
 	"crypto/sha256"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -237,6 +239,28 @@ func TestConnectionsAreLimited(t *testing.T) {
 		t.Errorf("the store cannot come back: %v", err)
 	} else {
 		nc.Close()
+	}
+}
+
+// Who may come in is said in one place: the operator's nats-server configuration or the store's. Tokens are for HTTP, too.
+func TestTwoConfigurationsOfUsersAreRefused(t *testing.T) {
+	t.Parallel()
+	publishers, _ := publishersOfEachKind(t)
+	users := filepath.Join(t.TempDir(), "users.conf")
+	if err := os.WriteFile(users, []byte("accounts { S { jetstream: enabled, users: [{user: store, password: right}] } }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		publishers []Publisher
+		ok         bool
+	}{"tokens": {publishers[:1], true}, "a password": {publishers[1:2], false}, "an nkey": {publishers[2:], false}} {
+		f, err := tryStart(t, t.TempDir(), Options{ServerConfig: users, Login: Login{User: "store", Password: "right"}, Guarded: true, Publishers: c.publishers})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			f.close()
+		}
 	}
 }
 

@@ -139,7 +139,7 @@ func (e *embedded) guard(opts *server.Options, o Options) error {
 		return fmt.Errorf("nats-server configuration %s has users, so there cannot be others besides", o.ServerConfig)
 	case own:
 		return nil
-	case !o.Guarded && !o.Open && !loopback(o.Listen):
+	case !o.Guarded && !o.Open && !Loopback(o.Listen):
 		return fmt.Errorf("NATS listen address %s is reached from other hosts, and there are no users: configure nats.users or auth.tokens, "+
 			"or say server.open: true if everyone there may publish", o.Listen)
 	}
@@ -162,8 +162,9 @@ func limit(opts *server.Options, o Options) {
 	opts.MaxSubs = cmp.Or(opts.MaxSubs, maxSubs)
 }
 
-// loopback tells whether only this host reaches an address; "" is none.
-func loopback(address string) bool {
+// Loopback tells whether only this host reaches a listen address ("host:port";
+// "" is none).
+func Loopback(address string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
 	return address == "" || host == "localhost" || ip != nil && ip.IsLoopback()

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -184,21 +183,11 @@ func (c *Config) knownCategories(name string, categories []string) error {
 
 // closed refuses to let everybody on the network in, unless that is meant. ingest does the same for NATS.
 func (c *Config) closed() error {
-	if c.ServerOpen || len(c.Tokens) > 0 || loopback(c.ServerListen) {
+	if c.ServerOpen || len(c.Tokens) > 0 || ingest.Loopback(c.ServerListen) {
 		return nil
 	}
 	return fmt.Errorf("server.listen: %s is reached from other hosts, and there are no tokens: configure auth.tokens (eventstore token new), "+
 		"or say server.open: true if everyone who reaches it may read and append", c.ServerListen)
-}
-
-// loopback tells whether only this host reaches an address.
-func loopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // apiTokens are the tokens as the API wants them.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"home.lab/event-store/ingest"
 )
 
 // maxConnections bounds what clients that only connect can take: descriptors are the ledger's to open files with.
@@ -35,7 +37,7 @@ func listenHTTP(c Config, log *slog.Logger) (net.Listener, error) {
 // warn says what those who are on the network between can do.
 func warn(c Config, log *slog.Logger, address string) {
 	switch {
-	case loopback(address):
+	case ingest.Loopback(address):
 	case len(c.Tokens) == 0:
 		log.Warn("everyone who reaches the store may read and append", "key", "server.listen", "address", address)
 	case c.ServerTLS.cert == "":

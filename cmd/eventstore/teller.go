@@ -45,10 +45,16 @@ func (t *teller) run(ctx context.Context) error {
 		pause(ctx, gatherRefusals)
 		t.tellRefusals(ctx)
 		pause(ctx, wait)
-		if wait = min(2*wait, refusalsLast); t.refusals.none() {
-			wait = refusalsFirst
-		}
+		wait = longer(wait, t.refusals.none())
 	}
+}
+
+// longer is how long the next wait is behind one in which nothing, or something, was refused.
+func longer(wait time.Duration, quiet bool) time.Duration {
+	if quiet {
+		return refusalsFirst
+	}
+	return min(2*wait, refusalsLast)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -176,6 +176,22 @@ func TestSettingsThatCannotBeReadAreNoChange(t *testing.T) {
 	}
 }
 
+// A whole day of attempts is some 150 events, and a quiet minute makes the next one prompt again.
+func TestRefusalsAreToldRarerWhileTheyGoOn(t *testing.T) {
+	t.Parallel()
+	told, wait := 0, refusalsFirst
+	for at := time.Duration(0); at < 24*time.Hour; at += wait + gatherRefusals {
+		told++
+		wait = longer(wait, false)
+	}
+	if told < 100 || told > 160 {
+		t.Errorf("%d events a day", told)
+	}
+	if wait = longer(wait, true); wait != refusalsFirst {
+		t.Errorf("after a quiet time: %s", wait)
+	}
+}
+
 // Who tries from ever new addresses costs no memory, and is counted whole.
 func TestRefusalsAreBounded(t *testing.T) {
 	t.Parallel()
@@ -193,7 +209,12 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	r.add("nats", "10.0.0.1", "y")
 	r.giveBack(c)
-	if again := r.take(); again.count != 10_002 || !again.since.Equal(c.since) || again.more != c.more+1 {
-		t.Errorf("given back: %d since %s, %d more", again.count, again.since, again.more)
+	again := r.take()
+	sum := again.more
+	for _, n := range again.sources {
+		sum += n
+	}
+	if again.count != 10_002 || !again.since.Equal(c.since) || sum != again.count || len(again.sources) != maxSources {
+		t.Errorf("given back: %d since %s, %d by source", again.count, again.since, sum)
 	}
 }
