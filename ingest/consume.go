@@ -132,6 +132,7 @@ func (i *Ingest) project(parent context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	i.reached = false
 	i.setEnd(info.State.LastSeq <= uint64(i.led.Projected()))
 	it, err := i.messages(ctx, uint64(i.led.Projected())+1)
 	if err != nil {
@@ -200,9 +201,13 @@ func (i *Ingest) projectBatch(ctx context.Context, q *queue) error {
 	return err
 }
 
+// setEnd notes whether the consumer is at the stream's end. The first time is
+// told at once to who publishes what is due then; later his ticker is enough,
+// and an event is spared a wake-up.
 func (i *Ingest) setEnd(end bool) {
 	i.atEnd.Store(end)
-	if end {
+	if end && !i.reached {
+		i.reached = true
 		notify(i.nudge)
 	}
 }

@@ -69,6 +69,7 @@ type Ingest struct {
 	atEnd   atomic.Bool  // the consumer has seen the stream's last message
 	skew    atomic.Int64 // nanoseconds, of the last message that came live
 	nudge   chan struct{}
+	reached bool                            // the consumer at hand has been at the end; owned by project
 	sent    map[[sha256.Size]byte]time.Time // own messages; owned by Open, then by publishOwn
 	created atomic.Int64                    // the stream's creation, Unix nanoseconds
 

@@ -36,12 +36,21 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 	if replaces, due := l.configurationDue(); due {
 		add(actionConf, l.opts.Config.statement(replaces))
 	}
-	for _, s := range l.proj.segs {
+	for _, s := range l.proj.unvouched() {
 		if s.sealID == 0 && s.sealed.Load() {
 			add(actionSeal, s.statement())
 		}
 	}
 	return own
+}
+
+// unvouched are the ended segments from the first on that has no seal: this is
+// asked each second, of years of segments.
+func (p *projection) unvouched() []*segment {
+	for p.vouched < len(p.segs) && p.segs[p.vouched].sealID != 0 {
+		p.vouched++
+	}
+	return p.segs[p.vouched:]
 }
 
 // Signs tells whether the ledger has its private key; without it, it follows.

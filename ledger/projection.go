@@ -27,6 +27,7 @@ type projection struct {
 	unsound error         // the tail is damaged: nothing may be chained to it
 
 	segs    []*segment // ended, in order
+	vouched int        // of segs, from the start: their seals are chained
 	names   map[string]bool
 	tally   *tally     // of the active segment; nil before its first event
 	lines   plainLines // of the active segment
