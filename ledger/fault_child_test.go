@@ -19,7 +19,7 @@ type child struct {
 	cmd   *exec.Cmd
 	start time.Time // of its tape
 	out   bytes.Buffer
-	go_   *os.File // closed to let it begin
+	begin *os.File // closed to let it begin
 }
 
 // said is one line of a child's output.
@@ -38,7 +38,7 @@ func startChild(t *testing.T, dir string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.cmd.Stdin, c.go_ = in, out
+	c.cmd.Stdin, c.begin = in, out
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func (c *child) kill() { c.cmd.Process.Kill() }
 // what was acknowledged.
 func (c *child) wait(t *testing.T, whole bool) (*tape, *acked) {
 	t.Helper()
-	c.go_.Close()
+	c.begin.Close()
 	err := c.cmd.Wait()
 	tp, a, done := newTape(1, childTape, c.start), &acked{}, false
 	for line := range strings.SplitSeq(c.out.String(), "\n") {

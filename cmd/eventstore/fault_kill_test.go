@@ -32,21 +32,21 @@ func TestStoppedUnderLoad(t *testing.T) {
 func endUnderLoad(t *testing.T, times int, end func(n *node, round string)) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for first := 0; first < times; first += roundsOfAFolder {
-		n, l := faultNode(t, filepath.Join(t.TempDir(), "data")), newWork()
+		n, w := faultNode(t, filepath.Join(t.TempDir(), "data")), newWork()
 		n.start(t)
 		for round := first; round < min(times, first+roundsOfAFolder); round++ {
 			name := fmt.Sprintf("round %d", round)
-			l.during(n, func() {
+			w.during(n, func() {
 				time.Sleep(time.Duration(50+rng.IntN(400)) * time.Millisecond)
 				end(n, name)
 			})
 			n.start(t)
-			l.check(t, n, wholePromise, name)
+			w.check(t, n, wholePromise, name)
 		}
-		t.Logf("%d events answered 201, %d with a PubAck", len(l.http), len(l.nats))
+		t.Logf("%d events answered 201, %d with a PubAck", len(w.http), len(w.nats))
 		n.kill(t)
 		must(t, "", "verify", "--data", n.dir)
-		if len(l.http) == 0 || len(l.nats) == 0 {
+		if len(w.http) == 0 || len(w.nats) == 0 {
 			t.Fatal("nothing was acknowledged: the rounds prove nothing")
 		}
 		forget(t, n.dir)
@@ -57,9 +57,9 @@ func endUnderLoad(t *testing.T, times int, end func(n *node, round string)) {
 // first is dead the next may.
 func TestTwoProcessesOnOneFolder(t *testing.T) {
 	t.Parallel()
-	n, l := faultNode(t, filepath.Join(t.TempDir(), "data")), newWork()
+	n, w := faultNode(t, filepath.Join(t.TempDir(), "data")), newWork()
 	n.start(t)
-	l.during(n, func() {
+	w.during(n, func() {
 		for range max(2, *rounds/10) {
 			_, errs, code := eventstore(t, "", "serve", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--data-dir", n.dir)
 			if code == 0 || !strings.Contains(errs, "another process") {
@@ -67,8 +67,8 @@ func TestTwoProcessesOnOneFolder(t *testing.T) {
 			}
 		}
 	})
-	l.check(t, n, wholePromise, "beside a second process")
+	w.check(t, n, wholePromise, "beside a second process")
 	n.kill(t)
 	n.start(t)
-	l.check(t, n, wholePromise, "after the first was killed")
+	w.check(t, n, wholePromise, "after the first was killed")
 }

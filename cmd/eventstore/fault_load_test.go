@@ -24,7 +24,7 @@ import (
 // rounds scales the fault suite. The default takes seconds; .ci/run says 100.
 var rounds = flag.Int("rounds", 2, "how many rounds the fault tests run")
 
-// A work is callers and publishers at work on a store, and what they were told.
+// work is what callers and publishers sent to a store, and what they were told.
 // Every event carries a number of its own and is sent once.
 type work struct {
 	next atomic.Int64
@@ -40,21 +40,21 @@ func newWork() *work { return &work{http: map[int64]told{}, nats: map[int64]told
 const httpCallers, natsPublishers = 64, 4
 
 // run works until stop is closed.
-func (l *work) run(n *node, stop <-chan struct{}) {
+func (w *work) run(n *node, stop <-chan struct{}) {
 	var all sync.WaitGroup
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: httpCallers}, Timeout: 20 * time.Second}
 	defer client.CloseIdleConnections()
 	for range httpCallers {
 		all.Go(func() {
 			for open(stop) {
-				if !l.post(client, n.url()) {
+				if !w.post(client, n.url()) {
 					time.Sleep(5 * time.Millisecond)
 				}
 			}
 		})
 	}
 	for range natsPublishers {
-		all.Go(func() { l.publish(n.publisherURL(), stop) })
+		all.Go(func() { w.publish(n.publisherURL(), stop) })
 	}
 	all.Wait()
 }
@@ -76,13 +76,13 @@ func open(stop <-chan struct{}) bool {
 }
 
 // event is one event with its number.
-func (l *work) event() (int64, []byte) {
-	k := l.next.Add(1)
+func (w *work) event() (int64, []byte) {
+	k := w.next.Add(1)
 	return k, fmt.Appendf(nil, `{"category":"service","action":"fault","actor":"a%d","data":{"k":%d,"text":"%s"}}`, k%7, k, strings.Repeat("x", int(k*37%900)))
 }
 
-func (l *work) post(client *http.Client, url string) bool {
-	k, body := l.event()
+func (w *work) post(client *http.Client, url string) bool {
+	k, body := w.event()
 	r, err := client.Post(url+"/events", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return false
@@ -93,13 +93,13 @@ func (l *work) post(client *http.Client, url string) bool {
 	if err != nil || r.StatusCode != http.StatusCreated || json.Unmarshal(b, &e) != nil {
 		return false // not acknowledged
 	}
-	l.mu.Lock()
-	l.http[k] = told{e.ID, e.Hash}
-	l.mu.Unlock()
+	w.mu.Lock()
+	w.http[k] = told{e.ID, e.Hash}
+	w.mu.Unlock()
 	return true
 }
 
-func (l *work) publish(url string, stop <-chan struct{}) {
+func (w *work) publish(url string, stop <-chan struct{}) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true),
 		nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -111,7 +111,7 @@ func (l *work) publish(url string, stop <-chan struct{}) {
 		return
 	}
 	for open(stop) {
-		k, body := l.event()
+		k, body := w.event()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		ack, err := js.Publish(ctx, "events.service", body, jetstream.WithRetryAttempts(0))
 		cancel()
@@ -120,16 +120,16 @@ func (l *work) publish(url string, stop <-chan struct{}) {
 			continue
 		}
 		time.Sleep(500 * time.Microsecond) // callers of HTTP need the machine too
-		l.mu.Lock()
-		l.nats[k] = told{id: fmt.Sprintf("%012x", ack.Sequence)}
-		l.mu.Unlock()
+		w.mu.Lock()
+		w.nats[k] = told{id: fmt.Sprintf("%012x", ack.Sequence)}
+		w.mu.Unlock()
 	}
 }
 
 // during runs the load while do does something to the store.
-func (l *work) during(n *node, do func()) {
+func (w *work) during(n *node, do func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
-	go func() { defer close(done); l.run(n, stop) }()
+	go func() { defer close(done); w.run(n, stop) }()
 	do()
 	close(stop)
 	<-done
@@ -142,17 +142,17 @@ var wholePromise = promise{true, true}
 
 // check verifies the running store as a whole and compares every acknowledged
 // event with the chain by id and hash; each is there once.
-func (l *work) check(t *testing.T, n *node, p promise, round string) {
+func (w *work) check(t *testing.T, n *node, p promise, round string) {
 	t.Helper()
 	n.caughtUp(t, round)
 	n.verified(t, p, round)
 	chain := n.chain(t)
-	for k, id := range l.http {
+	for k, id := range w.http {
 		if got := chain[k]; len(got) != 1 || got[0] != id {
 			t.Fatalf("%s: event %d was answered 201 as %v, in the chain are %v", round, k, id, got)
 		}
 	}
-	for k, a := range l.nats {
+	for k, a := range w.nats {
 		if got := chain[k]; p.pubAcks && (len(got) != 1 || p.pubAckIDs && got[0].id != a.id) {
 			t.Fatalf("%s: event %d has PubAck %s, in the chain are %v", round, k, a.id, got)
 		}

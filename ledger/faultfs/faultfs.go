@@ -21,6 +21,8 @@ package faultfs
 
 import (
 	"errors"
+	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -97,7 +99,7 @@ func Unavailable() string {
 func (f *FS) Mount(dir string) error {
 	none := time.Duration(0)
 	opts := &fs.Options{EntryTimeout: &none, AttrTimeout: &none, MountOptions: fuse.MountOptions{
-		DirectMount: true, DirectMountStrict: true, FsName: "faultfs", Name: "faultfs", MaxWrite: 1 << 20}}
+		Logger: log.New(io.Discard, "", 0), DirectMount: true, DirectMountStrict: true, FsName: "faultfs", Name: "faultfs", MaxWrite: 1 << 20}}
 	srv, err := fs.Mount(dir, &node{f: f, i: f.root}, opts)
 	if err != nil {
 		return err
