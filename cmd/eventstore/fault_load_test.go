@@ -27,27 +27,32 @@ var rounds = flag.Int("rounds", 2, "how many rounds the fault tests run")
 // work is what callers and publishers sent to a store, and what they were told.
 // Every event carries a number of its own and is sent once.
 type work struct {
-	next atomic.Int64
-	mu   sync.Mutex
-	http map[int64]told // 201
-	nats map[int64]told // PubAck: an id and no hash
+	next    atomic.Int64
+	mu      sync.Mutex
+	http    map[int64]told // 201
+	nats    map[int64]told // PubAck: an id and no hash
+	batches []*batch
 }
 
 type told struct{ id, hash string }
 
 func newWork() *work { return &work{http: map[int64]told{}, nats: map[int64]told{}} }
 
-const httpCallers, natsPublishers = 64, 4
+const httpCallers, batchCallers, natsPublishers = 64, 4, 4 // batchCallers of httpCallers
 
 // run works until stop is closed.
 func (w *work) run(n *node, stop <-chan struct{}) {
 	var all sync.WaitGroup
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: httpCallers}, Timeout: 20 * time.Second}
 	defer client.CloseIdleConnections()
-	for range httpCallers {
+	for i := range httpCallers {
+		post := w.post
+		if i < batchCallers {
+			post = w.postBatch
+		}
 		all.Go(func() {
 			for open(stop) {
-				if !w.post(client, n.url()) {
+				if !post(client, n.url()) {
 					time.Sleep(5 * time.Millisecond)
 				}
 			}
@@ -78,7 +83,11 @@ func open(stop <-chan struct{}) bool {
 // event is one event with its number.
 func (w *work) event() (int64, []byte) {
 	k := w.next.Add(1)
-	return k, fmt.Appendf(nil, `{"category":"service","action":"fault","actor":"a%d","data":{"k":%d,"text":"%s"}}`, k%7, k, strings.Repeat("x", int(k*37%900)))
+	return k, eventOf(k)
+}
+
+func eventOf(k int64) []byte {
+	return fmt.Appendf(nil, `{"category":"service","action":"fault","actor":"a%d","data":{"k":%d,"text":"%s"}}`, k%7, k, strings.Repeat("x", int(k*37%900)))
 }
 
 func (w *work) post(client *http.Client, url string) bool {
@@ -157,6 +166,7 @@ func (w *work) check(t *testing.T, n *node, p promise, round string) {
 			t.Fatalf("%s: event %d has PubAck %s, in the chain are %v", round, k, a.id, got)
 		}
 	}
+	w.checkBatches(t, chain, round)
 	for k, got := range chain {
 		if len(got) > 1 {
 			t.Fatalf("%s: event %d is in the chain %d times: %v", round, k, len(got), got)
