@@ -55,6 +55,7 @@ func (c *child) wait(t *testing.T, whole bool) (*tape, *acked) {
 	c.begin.Close()
 	err := c.cmd.Wait()
 	tp, a, done := newTape(1, childTape, c.start), &acked{}, false
+	begun := false
 	for line := range strings.SplitSeq(c.out.String(), "\n") {
 		var s said
 		if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &s) != nil {
@@ -62,11 +63,15 @@ func (c *child) wait(t *testing.T, whole bool) (*tape, *acked) {
 		}
 		if s.Message != nil {
 			tp.msgs = append(tp.msgs, *s.Message)
+			begun = begun || len(tp.msgs) > childTape
 		}
 		if s.Head != nil {
 			a.tell(*s.Head)
 		}
 		done = done || s.Done
+	}
+	if !begun { // killed while it filled the tape: nothing was projected
+		tp.msgs = nil
 	}
 	if whole && (err != nil || !done) {
 		t.Fatalf("the child failed by itself: %v\n%s", err, c.out.String())

@@ -54,6 +54,7 @@ func TestAFullDiskAgesOutOnTheReserveAndHealsByItself(t *testing.T) {
 		return err == nil && info.Size() == reserveSize
 	})
 	tp, a := newTape(1, 400, today()), &acked{}
+	tp.begin(l)
 	project(t, l, tp.msgs[:10]...)
 	ballast := filepath.Join(filepath.Dir(dir), "ballast")
 	fillUp(t, ballast)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -115,14 +116,16 @@ func TestFailedCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			step := max(1, 200/(2**rounds))
 			for n := int64(1); n <= 200; n += int64(step) {
-				fs, dir := faulty(t, 1)
-				fs.SetFault(func(c faultfs.Call) faultfs.Outcome {
-					if c.N >= n && c.N < n+5 {
-						return outcome
-					}
-					return faultfs.Outcome{}
+				t.Run(fmt.Sprintf("call %d", n), func(t *testing.T) {
+					fs, dir := faulty(t, 1)
+					fs.SetFault(func(c faultfs.Call) faultfs.Outcome {
+						if c.N >= n && c.N < n+5 {
+							return outcome
+						}
+						return faultfs.Outcome{}
+					})
+					survive(t, dir, fmt.Sprintf("%s at call %d", name, n))
 				})
-				survive(t, dir, fmt.Sprintf("%s at call %d", name, n))
 			}
 		})
 	}
@@ -210,4 +213,26 @@ func killAt(t *testing.T, n int64) int64 {
 		t.Fatalf("killed at call %d: nothing aged out", n)
 	}
 	return calls
+}
+
+// The .gz and its manifest were durable and the .jsonl was gone, so sealing
+// could neither finish nor begin again.
+func TestSealingFinishesWhenItsLastFolderSyncFails(t *testing.T) {
+	fs, dir := faulty(t, 1)
+	var mu sync.Mutex
+	removed, failed := false, false
+	fs.SetFault(func(c faultfs.Call) faultfs.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		removed = removed || c.Op == "unlink" && filepath.Ext(c.Path) == suffixPlain
+		if removed && !failed && c.Op == "fsyncdir" {
+			failed = true
+			return faultfs.Outcome{Err: syscall.EIO}
+		}
+		return faultfs.Outcome{}
+	})
+	survive(t, dir, "the last sync of a seal")
+	if !failed {
+		t.Error("no sync failed")
+	}
 }

@@ -16,25 +16,43 @@ import (
 var rounds = flag.Int("rounds", 3, "how many rounds the fault tests run")
 
 // A tape is the stream of a fault test: it forgets nothing, and gives the same
-// messages again after a crash. The first are 40 days old, so that those of
-// category service age out; what the ledger itself publishes follows.
+// messages again after a crash. First comes the ledger's configuration, then n
+// messages that are 40 days old, so that those of category service age out, and
+// then what the ledger itself publishes.
 type tape struct {
 	msgs  []Message
+	n     int
 	start time.Time
 	rng   *rand.Rand
-	keep  func(Message) // told of every own message before it is projected
+	keep  func(Message) // told of every message before it is projected
 	dead  chan struct{} // closed when the power is lost: nothing is worth waiting for
 }
 
 func newTape(seed uint64, n int, start time.Time) *tape {
-	tp := &tape{start: start, dead: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, 7))}
-	for i := range n {
+	return &tape{n: n, start: start, dead: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, 7))}
+}
+
+// begin fills an empty tape; the configuration makes small segments.
+func (tp *tape) begin(l *Ledger) {
+	add := func(subject string, data []byte) {
+		i := len(tp.msgs)
+		tp.append(Message{Seq: uint64(i) + 1, Time: tp.start.Add(-40*day + time.Duration(i)*time.Second), Subject: subject, Data: data})
+	}
+	for _, o := range l.OwnMessages() {
+		add(subjectOwn+o.Action, o.Data)
+	}
+	for i := range tp.n {
 		text := strings.Repeat("x", tp.rng.IntN(1200))
 		category := []string{"service", "service", "security", "user", "nosuch"}[i%5]
-		tp.msgs = append(tp.msgs, Message{Seq: uint64(i) + 1, Time: tp.start.Add(-40*day + time.Duration(i)*time.Second),
-			Subject: "events." + category, Data: fmt.Appendf(nil, `{"action":"a","actor":"u%d","data":{"n":%d,"text":"%s"}}`, i%7, i, text)})
+		add("events."+category, fmt.Appendf(nil, `{"action":"a","actor":"u%d","data":{"n":%d,"text":"%s"}}`, i%7, i, text))
 	}
-	return tp
+}
+
+func (tp *tape) append(m Message) {
+	if tp.keep != nil {
+		tp.keep(m)
+	}
+	tp.msgs = append(tp.msgs, m)
 }
 
 // today is when what is not old happens: just before now.
@@ -43,11 +61,7 @@ func today() time.Time { return time.Now().Add(-10 * time.Second).Truncate(time.
 // add publishes an own message, or a publisher's of today.
 func (tp *tape) add(subject string, data []byte) ID {
 	seq := uint64(len(tp.msgs)) + 1
-	m := Message{Seq: seq, Time: tp.start.Add(time.Duration(seq) * time.Millisecond), Subject: subject, Data: data}
-	if tp.keep != nil {
-		tp.keep(m)
-	}
-	tp.msgs = append(tp.msgs, m)
+	tp.append(Message{Seq: seq, Time: tp.start.Add(time.Duration(seq) * time.Millisecond), Subject: subject, Data: data})
 	return ID(seq)
 }
 
@@ -56,6 +70,9 @@ func (tp *tape) add(subject string, data []byte) ID {
 // acknowledged.
 func (tp *tape) play(l *Ledger, tell func(Head)) error {
 	ctx := context.Background()
+	if len(tp.msgs) == 0 {
+		tp.begin(l)
+	}
 	for {
 		for at := int(l.Projected()); at < len(tp.msgs); {
 			n := min(1+tp.rng.IntN(60), len(tp.msgs)-at)

@@ -75,14 +75,14 @@ func (l *Ledger) seal(ctx context.Context, s *segment) error {
 	}
 	l.writeIndex(s, blocks, s.growing.Load())
 	s.measure(l.dir)
-	if err := errors.Join(os.Remove(plain), syncDir(l.dir)); err != nil {
+	if err := os.Remove(plain); err != nil {
 		return err
 	}
 	s.sealed.Store(true)
 	s.categoryMap = nil
 	s.lines.Store(nil)
 	s.growing.Store(nil)
-	return nil
+	return syncDir(l.dir) // where it fails, the .jsonl may come back after a power loss: the .gz wins
 }
 
 // measure sets how many bytes a sealed segment takes on disk.
