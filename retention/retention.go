@@ -182,8 +182,13 @@ func (k *Keeper) Pass(ctx context.Context) (*Report, error) {
 	began := time.Now()
 	due := k.ledger.Due(began)
 	earlier, _ := k.ledger.Pending()
-	sizes := k.ledger.Sizes(slices.Concat(earlier, due))
+	cells := slices.Concat(earlier, due)
+	sizes := k.ledger.Sizes(cells)
 	ids, err := k.decideAll(ctx, due)
+	if errors.Is(err, ErrRejected) { // what is due by the stream's clock is less
+		due = k.ledger.Due(k.ledger.Head().Timestamp)
+		ids, err = k.decideAll(ctx, due)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +196,7 @@ func (k *Keeper) Pass(ctx context.Context) (*Report, error) {
 	if err != nil && !errors.Is(err, ledger.ErrPending) {
 		return nil, fmt.Errorf("waiting for the files to be rewritten: %w", err)
 	}
-	for i, s := range k.ledger.Sizes(slices.Concat(earlier, due)) {
+	for i, s := range k.ledger.Sizes(cells) {
 		sizes[i].After = s.After
 	}
 	r := k.report(due, sizes, began)

@@ -103,3 +103,67 @@ func until(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+// slowClock is a stream whose clock is behind.
+type slowClock struct {
+	ledger *ledger.Ledger
+	seq    uint64
+	behind time.Duration
+}
+
+func (s *slowClock) send(ctx context.Context, ago time.Duration, subject string, data []byte) error {
+	s.seq++
+	return s.ledger.Project(ctx, []ledger.Message{{Seq: s.seq, Time: time.Now().Add(-ago), Subject: subject, Data: data}})
+}
+
+func (s *slowClock) PublishOwn(ctx context.Context, m ledger.OwnMessage) (ledger.ID, error) {
+	err := s.send(ctx, s.behind, "eventstore.ledger."+m.Action, m.Data)
+	return ledger.ID(s.seq), err
+}
+
+// TestPassByTheClockOfTheStream: what is due by this machine's clock only waits, and does not keep back what is due by both.
+func TestPassByTheClockOfTheStream(t *testing.T) {
+	dir := t.TempDir()
+	c := ledger.DefaultConfig()
+	c.Categories["service"] = ledger.Policy{Retention: time.Hour}
+	c.MaxFileAge = time.Minute
+	log := slog.New(slog.DiscardHandler)
+	l, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, Config: c, Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &slowClock{ledger: l, behind: 3 * time.Hour}
+	own := func() (n int) {
+		for _, m := range l.OwnMessages() {
+			if _, err := s.PublishOwn(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	own() // the configuration
+	event := []byte(`{"action":"a","actor":"b"}`)
+	for _, ago := range []time.Duration{2 * time.Hour, 70 * time.Minute, 31 * time.Minute} { // a segment each
+		if err := s.send(t.Context(), ago, "events.service", event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.behind = 30 * time.Minute
+	sealed := 0
+	until(t, "three segments are sealed", func() bool { sealed += own(); return sealed >= 3 })
+	k := retention.New(l, s, time.Hour, log)
+	if preview, err := k.Preview(t.Context()); err != nil || preview.AgedOut != 2 {
+		t.Fatalf("due by this clock: %v %+v", err, preview)
+	}
+	r, err := k.Pass(t.Context())
+	if err != nil || r.AgedOut != 1 || len(r.Decisions) != 1 || len(r.Pending) != 0 {
+		t.Errorf("%v %+v", err, r)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := ledger.VerifyDir(t.Context(), dir, ledger.VerifyOptions{}); err != nil || v.Status != "valid" || v.AgedOut != 1 {
+		t.Errorf("%v %+v", err, v)
+	}
+}
