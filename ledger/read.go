@@ -82,11 +82,11 @@ func (l *Ledger) get(src *source, id ID) ([]byte, error) {
 		}
 		return errors.Is(found, ErrNotFound) && !(ordered && ok && at >= id)
 	})
-	if found == nil {
-		err = nil // whatever is behind it
-	}
-	if err = errors.Join(err, found); err != nil {
-		return nil, err
+	switch {
+	case err != nil && errors.Is(found, ErrNotFound):
+		return nil, err // it may be in what could not be read
+	case found != nil:
+		return nil, found
 	}
 	raw = bytes.Clone(raw)
 	l.cache.keep(src, id, raw)
