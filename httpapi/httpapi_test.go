@@ -114,8 +114,10 @@ func start(t *testing.T) *fixture {
 func startWith(t *testing.T, lo ledger.Options, o Options) *fixture {
 	t.Helper()
 	t.Parallel()
-	dir := t.TempDir()
-	lo.Dir = dir
+	if lo.Dir == "" {
+		lo.Dir = t.TempDir()
+	}
+	dir := lo.Dir
 	l, err := ledger.Open(t.Context(), lo)
 	if err != nil {
 		t.Fatal(err)

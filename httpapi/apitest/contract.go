@@ -99,3 +99,12 @@ func (c *Contract) checkStray(res *http.Response) error {
 	}
 	return fmt.Errorf("the answer %d is that of no described call", res.StatusCode)
 }
+
+// Path is the path of the description that a request is for, as /events/{id}.
+func (c *Contract) Path(r *http.Request) (string, error) {
+	route, _, err := c.router.FindRoute(r)
+	if err != nil {
+		return "", err
+	}
+	return route.Path, nil
+}
