@@ -31,7 +31,7 @@ func (q *query) plan(s *segment) (*plan, error) {
 		return p, nil
 	}
 	err = p.narrow(&q.l.cache)
-	if err == nil && (q.m.selective() || q.bare) {
+	if err == nil && (q.m.selective() || q.few()) {
 		err = src.ask(&q.l.cache, func(in lookup) (err error) {
 			p.ids, err = p.m.positions(in)
 			return err
@@ -43,6 +43,10 @@ func (q *query) plan(s *segment) (*plan, error) {
 	}
 	return p, nil
 }
+
+// few tells whether so little is wanted that it is cheaper to know which lines
+// than to look at whole blocks.
+func (q *query) few() bool { return q.bare || q.left > 0 && q.m.text == nil }
 
 // narrow turns the time range into a range of ids: timestamps never fall.
 func (p *plan) narrow(c *cache) error {
