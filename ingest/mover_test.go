@@ -73,9 +73,11 @@ func TestReplicasMoveABranchedStreamOnce(t *testing.T) {
 	t.Parallel()
 	nats, log := newExternal(t, ""), &lines{}
 	js := nats.js()
-	a := storeOn(t, nats, t.TempDir(), log).ready()
-	b := storeOn(t, nats, copyKeys(t, a.dir, "ledger.key", "ledger.pub"), log).ready()
-	c := storeOn(t, nats, copyKeys(t, a.dir, "ledger.pub"), log).ready()
+	slowly := func(string) error { time.Sleep(40 * time.Millisecond); return nil } // so that the others come in between
+	o := Options{URL: nats.url(), Logger: log.logger(), interrupt: slowly}
+	a := storeWith(t, o, t.TempDir(), 1<<20).ready()
+	b := storeWith(t, o, copyKeys(t, a.dir, "ledger.key", "ledger.pub"), 1<<20).ready()
+	c := storeWith(t, o, copyKeys(t, a.dir, "ledger.pub"), 1<<20).ready()
 	stores := []*fixture{a, b, c}
 	burst(t, js, 100)
 	last := a.appendSoon()
