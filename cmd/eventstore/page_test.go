@@ -227,8 +227,9 @@ func followsLive(t *testing.T, b *tab, n *node) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	b.open("/?category=ai")
+	b.open("/?category=ai&order=asc") // what comes is put on top, so the order changes
 	b.click("#tail")
+	b.wait("the newest first", `location.search === "?category=ai"`)
 	b.wait("the tail", `document.getElementById("tail").getAttribute("aria-pressed") === "true" && !document.getElementById("tail").dataset.waiting`)
 	for i := range 3 {
 		for _, category := range []string{"ai", "user"} {

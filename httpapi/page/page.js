@@ -115,26 +115,33 @@ async function checkHash() {
 let tail = null;
 
 function toggleTail() {
-  const button = byId("tail");
-  if (tail) {
-    tail.abort();
-    tail = null;
-    delete button.dataset.waiting;
-  } else {
-    tail = new AbortController();
-    const url = new URL("/events/stream", location.href);
-    for (const [name, value] of new URL(location.href).searchParams) {
-      if (!["before", "after", "limit", "order", "event"].includes(name)) url.searchParams.append(name, value);
-    }
-    follow(url, main.dataset.head, tail.signal, arrived, (state) => button.toggleAttribute("data-waiting", state === "waiting"));
-  }
-  button.setAttribute("aria-pressed", String(tail !== null));
+  if (tail) stopTail();
+  else startTail();
+}
+
+function stopTail() {
+  tail.abort();
+  tail = null;
+  delete byId("tail").dataset.waiting;
+  byId("tail").setAttribute("aria-pressed", "false");
+}
+
+/** startTail follows the filters of the URL; what comes is put on top, so the list begins with the newest first. */
+function startTail() {
+  tail = new AbortController();
+  byId("tail").setAttribute("aria-pressed", "true");
+  const here = new URL(location.href);
+  for (const name of ["before", "after", "order"]) here.searchParams.delete(name);
+  if (here.href !== location.href) return go(here.href); // and starts again there
+  const url = new URL("/events/stream" + here.search, here);
+  for (const name of ["limit", "event"]) url.searchParams.delete(name);
+  follow(url, main.dataset.head, tail.signal, arrived, (state) => byId("tail").toggleAttribute("data-waiting", state === "waiting"));
 }
 
 function restartTail() {
   if (!tail) return;
-  toggleTail();
-  toggleTail();
+  stopTail();
+  startTail();
 }
 
 let refreshing = null;
@@ -150,7 +157,7 @@ function arrived(id) {
 
 async function refresh() {
   const url = new URL(location.href);
-  for (const name of ["before", "order", "event"]) url.searchParams.delete(name);
+  url.searchParams.delete("event");
   const top = document.querySelector("#events tbody tr")?.dataset.id;
   if (top) url.searchParams.set("after", top);
   const events = await part("events", url);
