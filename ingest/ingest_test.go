@@ -480,7 +480,7 @@ func TestStreamBehindMovesForward(t *testing.T) {
 		}
 		head := f.led.Head()
 		f.close()
-		cutStream(t, dir, f.led.PublicKey(), msgs)
+		cutStream(t, dir, msgs)
 
 		f, err = tryStart(t, dir, Options{})
 		if err != nil {
@@ -495,21 +495,10 @@ func TestStreamBehindMovesForward(t *testing.T) {
 }
 
 // cutStream makes the stream again with msgs only.
-func cutStream(t *testing.T, dir, key string, msgs []*jetstream.RawStreamMsg) {
+func cutStream(t *testing.T, dir string, msgs []*jetstream.RawStreamMsg) {
 	t.Helper()
 	withStream(t, dir, func(js jetstream.JetStream) {
-		s, err := js.Stream(t.Context(), "EVENTS")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := s.CachedInfo().Config
-		if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
-			t.Fatal(err)
-		}
-		cfg.FirstSeq = 0
-		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
+		makeAgain(t, js)
 		for _, m := range msgs {
 			if _, err := js.Publish(t.Context(), m.Subject, m.Data); err != nil {
 				t.Fatal(err)

@@ -28,18 +28,7 @@ func branched(t *testing.T, n int) (dir string, old []string, actions []string) 
 	}
 	f.close()
 	withStream(t, dir, func(js jetstream.JetStream) {
-		s, err := js.Stream(t.Context(), "EVENTS")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := s.CachedInfo().Config
-		if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
-			t.Fatal(err)
-		}
-		cfg.FirstSeq = 0
-		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
+		makeAgain(t, js)
 		for k := range n {
 			action := fmt.Sprintf("late%d", k)
 			data, opts := fmt.Appendf(nil, `{"action":"%s","actor":"tester"}`, action), []jetstream.PublishOpt{jetstream.WithMsgID(action)}
@@ -191,29 +180,11 @@ func TestStreamMadeAnewUnderTheRunningStore(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{4, 30} {
 		f := start(t, t.TempDir())
-		var old, actions []string
+		var old []string
 		for range 10 {
 			old = append(old, f.get(put(t, f)))
 		}
-		s, err := f.ing.js.Stream(t.Context(), "EVENTS")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := s.CachedInfo().Config
-		cfg.FirstSeq = 0
-		if err := f.ing.js.DeleteStream(t.Context(), "EVENTS"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.ing.js.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err) // the store was faster: cannot be, it looks every five seconds
-		}
-		for k := range n {
-			action := fmt.Sprintf("late%dx", k)
-			if _, err := f.ing.js.Publish(t.Context(), "events.system", fmt.Appendf(nil, `{"action":"%s","actor":"tester"}`, action)); err != nil {
-				t.Fatal(err)
-			}
-			actions = append(actions, action)
-		}
+		actions := branchOff(t, f.ing.js, n)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		if err := f.led.Wait(ctx, ledger.ID(len(old)+n)); err != nil {
