@@ -88,15 +88,17 @@ func (q *query) run(do func() error) error {
 		switch {
 		case errors.Is(err, errEnough):
 			return nil
-		case !errors.As(err, &at) || q.read[at.src.seg] != nil:
+		case !errors.As(err, &at):
 			return err
-		case errors.Is(err, errMoved), errors.Is(err, errIndex):
+		case errors.Is(err, errMoved): // the segment's next source is of the files as they are
 			q.l.doubt(at.src, err)
-		case !errors.Is(err, ErrDamaged):
-			return err
-		}
-		if !errors.Is(err, errMoved) {
+		case q.read[at.src.seg] == nil && errors.Is(err, errIndex):
+			q.l.doubt(at.src, err)
 			q.read[at.src.seg] = err
+		case q.read[at.src.seg] == nil && errors.Is(err, ErrDamaged):
+			q.read[at.src.seg] = err
+		default:
+			return err
 		}
 		q.goOn()
 	}
