@@ -76,6 +76,7 @@ type Report struct {
 	Omitted    int64          `json:"findings_omitted,omitempty"` // beyond the first 1,000
 	Events     int64          `json:"events"`
 	AgedOut    int64          `json:"aged_out_events"`
+	Pending    int64          `json:"pending_events,omitempty"` // decided to age out and not rewritten yet: no finding
 	Missing    []MissingRange `json:"missing"`
 	Policies   []PolicyChange `json:"policies"`
 	Segments   int            `json:"segments"`

@@ -46,6 +46,7 @@ func (v *verification) checkOwn() {
 	v.unsealed(sealed)
 	v.contents()
 	for _, r := range v.results {
+		v.report.Pending += r.pending(allowed[r.in.name])
 		if len(r.gaps) > 0 {
 			v.checkGaps(r, sealed[r.in.name], allowed[r.in.name])
 		}
@@ -58,6 +59,19 @@ func (v *verification) checkOwn() {
 	for _, c := range configs {
 		v.checkFloor(c.config)
 	}
+}
+
+// pending counts the events that were decided to age out and are still there.
+func (r *segmentResult) pending(allowed map[string]bool) (n int64) {
+	if r.tally == nil {
+		return 0
+	}
+	for category, cell := range r.tally.cells {
+		if allowed[category] {
+			n += cell.count
+		}
+	}
+	return n
 }
 
 // checkConfig adds a chained configuration to the policy history. A repetition

@@ -135,6 +135,9 @@ func printReport(to terminal, r *ledger.Report, asJSON bool) error {
 	f := &fields{to: to}
 	f.add("events", "%d in %d segments", r.Events, r.Segments)
 	f.add("aged out", "%d", r.AgedOut)
+	if r.Pending > 0 {
+		f.style(yellow, "pending", "%d events, decided to age out and still in the files", r.Pending)
+	}
 	for _, m := range r.Missing {
 		f.style(yellow, "missing", "%s to %s: the stream lost them", m.FirstID, m.LastID)
 	}
