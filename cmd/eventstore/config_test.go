@@ -211,3 +211,28 @@ func TestQuantities(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a file says, it is taken or refused with its line.
+func FuzzConfig(f *testing.F) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "configs", "store.yaml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(b))
+	for _, s := range []string{"auth: {tokens: [null]}", "auth: {tokens: [[a]]}", "nats: {users: [{name: a, nkey: U}]}", "auth:\n  tokens:\n  - &a {name: x}\n  - *a\n",
+		"? a\n: b", "server: !!binary x", "categories: {a: {retention: 1d}}", "auth: {tokens: [{scopes: [read, null]}]}", "%YAML 1.2\n---\n", "\t", "a: |\n  b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c := DefaultConfig()
+		err := c.applyYAML("store.yaml", []byte(text))
+		if err != nil && !strings.HasPrefix(err.Error(), "store.yaml:") {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err == nil && c.Validate() == nil {
+			c.settings()
+			c.publishers()
+			c.apiTokens()
+		}
+	})
+}
