@@ -68,7 +68,7 @@ func TestRestoredBackupCatchesUpFromItsStream(t *testing.T) {
 	w := restored(t, n, func() {})
 	n.start(t)
 	w.during(n, func() { time.Sleep(200 * time.Millisecond) })
-	w.check(t, n, wholePromise, "restored")
+	w.check(t, n, killedPromise, "restored")
 	n.stop(t)
 	must(t, "", "verify", "--data", n.dir)
 }
@@ -86,7 +86,7 @@ func TestRestoredBackupTakesTheEmbeddedStreamAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.start(t)
-	w.check(t, n, wholePromise, "restored")
+	w.check(t, n, killedPromise, "restored")
 }
 
 // Without its stream a restored ledger is what the copy was, and goes on.

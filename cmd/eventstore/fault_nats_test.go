@@ -180,7 +180,7 @@ func (v *victim) suffer(t *testing.T, tr trouble) {
 		v.launch(t)
 	} else {
 		during := brief
-		if tr.promise == wholePromise || tr.promise == only201 {
+		if tr.promise != otherIDs {
 			during = func() { brief(); tr.happen(t, v); brief() }
 		} else { // a branch must not take what the ledger does not have
 			tr.happen(t, v)
@@ -191,7 +191,7 @@ func (v *victim) suffer(t *testing.T, tr trouble) {
 	acknowledged := len(v.work.http)
 	if !tr.promise.pubAcks {
 		v.work.nats = map[int64]told{} // from here on they hold again
-		tr.promise = wholePromise
+		tr.promise = killedPromise
 	}
 	v.work.during(v.node, brief)
 	v.work.check(t, v.node, tr.promise, tr.name)

@@ -73,6 +73,12 @@ func (w *work) last() (last told, ok bool) {
 	return last, ok
 }
 
+func (w *work) answered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.http)
+}
+
 // TestPowerLossUnderLoad: the whole program, NATS and all, on an ext4-like
 // file system. With sync_interval always a PubAck holds as well.
 func TestPowerLossUnderLoad(t *testing.T) {
@@ -119,15 +125,22 @@ func ordeal(t *testing.T, program string) string {
 	m.program = program
 	m.elsewhere(nats)
 	isSegment := func(c faultfs.Call) bool { return c.Op == "fsync" && strings.HasSuffix(c.Path, ".jsonl") }
-	var failed atomic.Int64
+	var synced, failed atomic.Int64
+	off := make(chan struct{}, 10)
+	powerOff := func() { // once all answers are out, also those that came too early
+		for before := -1; before < w.answered(); time.Sleep(500 * time.Millisecond) {
+			before = w.answered()
+		}
+		m.fs.PowerOff()
+		off <- struct{}{}
+	}
 	for _, o := range []struct {
 		name, segments string
 		fault          func(faultfs.Call) faultfs.Outcome
 	}{
 		{"power lost within an fsync", "256KiB", func(c faultfs.Call) faultfs.Outcome {
-			if isSegment(c) && c.N > 60 {
-				time.Sleep(30 * time.Millisecond) // an early answer gets out
-				m.fs.PowerOff()
+			if isSegment(c) && synced.Add(1) > 20 {
+				powerOff()
 				return faultfs.Outcome{Err: syscall.EIO}
 			}
 			return faultfs.Outcome{}
@@ -141,8 +154,7 @@ func ordeal(t *testing.T, program string) string {
 			case 1:
 				return faultfs.Outcome{Err: syscall.EIO}
 			case 3:
-				time.Sleep(30 * time.Millisecond)
-				m.fs.PowerOff()
+				powerOff()
 			}
 			return faultfs.Outcome{}
 		}},
@@ -152,7 +164,11 @@ func ordeal(t *testing.T, program string) string {
 		m.caughtUp(t, o.name)
 		m.fs.SetFault(o.fault)
 		w.during(m.node, func() {
-			time.Sleep(700 * time.Millisecond)
+			select {
+			case <-off:
+			case <-time.After(time.Minute):
+				t.Error(o.name, ": no call to fail")
+			}
 			m.cut(t, faultfs.Lost)
 		})
 		if len(w.http) == 0 {
