@@ -39,17 +39,41 @@ type growing struct {
 	first ID
 
 	mu      sync.Mutex
-	values  [indexedFields]map[string]*roaring.Bitmap
+	values  [indexedFields]map[string]*posting
 	hours   []hourMark
 	next    uint32 // the lowest position that may follow
 	last    micros
 	unclear bool // the lines are not in order: they have to be read to be found
 }
 
+// A posting is where a value is: many values are in one event only.
+type posting struct {
+	only uint32
+	all  *roaring.Bitmap // once there are more
+}
+
+func (p *posting) add(pos uint32) {
+	if p.all == nil {
+		p.all = roaring.BitmapOf(p.only)
+	}
+	p.all.Add(pos)
+}
+
+// bitmap gives the positions; nil for no posting.
+func (p *posting) bitmap() *roaring.Bitmap {
+	switch {
+	case p == nil:
+		return nil
+	case p.all == nil:
+		return roaring.BitmapOf(p.only)
+	}
+	return p.all
+}
+
 func newGrowing(first ID) *growing {
 	g := &growing{first: first, last: math.MinInt64}
 	for i := range g.values {
-		g.values[i] = map[string]*roaring.Bitmap{}
+		g.values[i] = map[string]*posting{}
 	}
 	return g
 }
@@ -65,12 +89,11 @@ func (g *growing) add(l *line) {
 	}
 	pos := uint32(at)
 	for i, v := range l.indexed() {
-		b := g.values[i][string(v)]
-		if b == nil {
-			b = roaring.New()
-			g.values[i][string(v)] = b
+		if p := g.values[i][string(v)]; p == nil {
+			g.values[i][string(v)] = &posting{only: pos}
+		} else {
+			p.add(pos)
 		}
-		b.Add(pos)
 	}
 	if hour := int64(l.time) / microsPerHour; len(g.hours) == 0 || g.hours[len(g.hours)-1].hour != hour {
 		g.hours = append(g.hours, hourMark{hour, pos})

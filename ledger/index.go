@@ -31,7 +31,8 @@ var (
 //
 //	magic, length of the head, CRC-32C of the head, head
 //	then per block of a dictionary: its values, each with the length and the
-//	CRC-32C of its bitmap (RoaringBitmap's portable form), and those bitmaps
+//	CRC-32C of its bitmap (RoaringBitmap's portable form) or, of one event
+//	only, with 0 and its position; and those bitmaps
 //
 // A dictionary has the values of one field, sorted.
 type index struct {

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"slices"
-
-	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // encode gives the file for what was gathered about a segment. The index
@@ -35,7 +33,7 @@ func (x *index) encode(g *growing) ([]byte, error) {
 }
 
 // encodeDict appends a field's values and bitmaps. Offsets count from the body.
-func encodeDict(body []byte, values map[string]*roaring.Bitmap) ([]byte, []dictBlock, error) {
+func encodeDict(body []byte, values map[string]*posting) ([]byte, []dictBlock, error) {
 	names := make([]string, 0, len(values))
 	for v := range values {
 		names = append(names, v)
@@ -47,17 +45,21 @@ func encodeDict(body []byte, values map[string]*roaring.Bitmap) ([]byte, []dictB
 		first := names[0]
 		for len(names) > 0 && len(dict) < dictBytes {
 			v := names[0]
-			bm := values[v].Clone()
+			names = names[1:]
+			dict = append(binary.AppendUvarint(dict, uint64(len(v))), v...)
+			bm := values[v].bitmap().Clone()
+			if bm.GetCardinality() == 1 {
+				dict = binary.AppendVarint(append(dict, 0), int64(bm.Minimum()))
+				continue
+			}
 			bm.RunOptimize()
 			b, err := bm.ToBytes()
 			if err != nil {
 				return nil, nil, err
 			}
-			dict = append(binary.AppendUvarint(dict, uint64(len(v))), v...)
 			dict = binary.AppendVarint(dict, int64(len(b)))
 			dict = binary.LittleEndian.AppendUint32(dict, crc32.Checksum(b, castagnoli))
 			bitmaps = append(bitmaps, b...)
-			names = names[1:]
 		}
 		blocks = append(blocks, dictBlock{first, int64(len(body)), int64(len(dict)), crc32.Checksum(dict, castagnoli)})
 		body = append(append(body, dict...), bitmaps...)

@@ -18,8 +18,12 @@ func indexOf(t *testing.T, n int) (path string, whole []byte) {
 	g := newGrowing(100)
 	for i := range n {
 		quoted := func(s string) []byte { return quote(nil, s+string(rune('a'+i%7))) }
+		target := quoted("host")
+		if i == 5 {
+			target = quote(nil, "only here")
+		}
 		g.add(&line{id: ID(100 + 2*i), time: micros(i) * microsPerHour / 3, category: []byte{'a' + byte(i%3)},
-			action: quoted("act"), actor: quoted("user"), target: quoted("host"), result: jsonSuccess})
+			action: quoted("act"), actor: quoted("user"), target: target, result: jsonSuccess})
 	}
 	x := &index{path: filepath.Join(t.TempDir(), "x"+indexSuffix), digest: "d", size: 70, gone: []string{"gone"},
 		members: []block{{first: 100, n: 50, rawSize: 400, at: 3}, {first: 140, off: 50, n: 20, rawSize: 90, at: 5}}}
@@ -68,7 +72,10 @@ func TestIndexGivesWhatWasPutIntoIt(t *testing.T) {
 		len(x.gone) != 1 || len(x.hours) != 7 || x.hours[6] != (hourMark{6, 36}) {
 		t.Errorf("head %+v", x)
 	}
-	if got := all[`2"userb"`]; len(all) != 3+7+7+7+1 || got == nil || !got.Equals(roaring.BitmapOf(2, 16, 30)) {
+	if got := all[`3"only here"`]; got == nil || !got.Equals(roaring.BitmapOf(10)) {
+		t.Errorf("a value of one event: %v", got)
+	}
+	if got := all[`2"userb"`]; len(all) != 3+7+7+8+1 || got == nil || !got.Equals(roaring.BitmapOf(2, 16, 30)) {
 		t.Errorf("bitmaps %v", all)
 	}
 }

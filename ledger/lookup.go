@@ -44,7 +44,7 @@ func (g *growing) ask(f func(lookup) error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return f(lookup{
-		find: func(field int, value string) (*roaring.Bitmap, error) { return g.values[field][value], nil },
+		find: func(field int, value string) (*roaring.Bitmap, error) { return g.values[field][value].bitmap(), nil },
 		values: func(field int) (names []string, _ error) {
 			for v := range g.values[field] {
 				names = append(names, v)
@@ -80,8 +80,9 @@ type bitmapKey struct {
 type entry struct {
 	value string
 	off   int64
-	n     int64
+	n     int64 // 0: one position, which stands in only
 	sum   uint32
+	only  uint32
 }
 
 func (r *indexReader) close() {
@@ -162,13 +163,19 @@ func (r *indexReader) entries(d dictBlock) ([]entry, error) {
 	h := headReader{b: b}
 	var entries []entry
 	for off := d.off + d.n; len(h.b) > 0; {
-		value, n := h.str(), h.num()
-		if h.bad || len(h.b) < 4 {
+		e := entry{value: h.str(), off: off, n: h.num()}
+		if e.n == 0 {
+			e.only = uint32(h.num())
+		} else if len(h.b) >= 4 {
+			e.sum, h.b = binary.LittleEndian.Uint32(h.b), h.b[4:]
+		} else {
+			h.bad = true
+		}
+		if h.bad {
 			return nil, errIndex
 		}
-		entries = append(entries, entry{value, off, n, binary.LittleEndian.Uint32(h.b)})
-		h.b = h.b[4:]
-		off += n
+		entries = append(entries, e)
+		off += e.n
 	}
 	if len(entries) == 0 || entries[0].value != d.first {
 		return nil, errIndex
@@ -177,6 +184,9 @@ func (r *indexReader) entries(d dictBlock) ([]entry, error) {
 }
 
 func (r *indexReader) bitmap(e entry) (*roaring.Bitmap, error) {
+	if e.n == 0 {
+		return roaring.BitmapOf(e.only), nil
+	}
 	b, err := r.part(e.off, e.n, e.sum)
 	if err != nil {
 		return nil, err

@@ -32,15 +32,15 @@ func TestVerifyFindsAnIndexThatHidesAnEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, forge := range map[string]func(x *index, g *growing){
-		"an event of an actor":   func(_ *index, g *growing) { drop(g.values[fieldActor][`"u3"`]) },
+		"an event of an actor":   func(_ *index, g *growing) { drop(g.values[fieldActor][`"u3"`].all) },
 		"an actor":               func(_ *index, g *growing) { delete(g.values[fieldActor], `"u3"`) },
-		"an event of a category": func(_ *index, g *growing) { drop(g.values[fieldCategory]["security"]) },
+		"an event of a category": func(_ *index, g *growing) { drop(g.values[fieldCategory]["security"].all) },
 		"an event moved": func(_ *index, g *growing) {
-			b := g.values[fieldActor][`"u3"`]
-			g.values[fieldActor][`"u4"`].Add(b.Minimum())
+			b := g.values[fieldActor][`"u3"`].all
+			g.values[fieldActor][`"u4"`].add(b.Minimum())
 			drop(b)
 		},
-		"an event too many": func(_ *index, g *growing) { g.values[fieldTarget][`"host"`].Add(1 << 20) },
+		"an event too many": func(_ *index, g *growing) { g.values[fieldTarget][`"host"`].add(1 << 20) },
 		"two swapped": func(_ *index, g *growing) {
 			g.values[fieldActor][`"u3"`], g.values[fieldActor][`"u4"`] = g.values[fieldActor][`"u4"`], g.values[fieldActor][`"u3"`]
 		},
