@@ -64,10 +64,10 @@ func TestSlowBodiesAreGivenUp(t *testing.T) {
 // A body that comes in time leaves the connection as it was, although its answer comes later than the body's due time.
 func TestDueTimeEndsWithTheBody(t *testing.T) {
 	f := start(t)
-	f.api.bodyGrace = 300 * time.Millisecond
+	f.api.bodyGrace = 1500 * time.Millisecond
 	f.stream.set(func() { f.stream.hold = true })
 	go func() {
-		time.Sleep(600 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 		f.stream.set(func() {
 			f.ledger.Project(context.Background(), f.stream.held)
 			f.stream.hold, f.stream.held = false, nil

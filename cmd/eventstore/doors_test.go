@@ -29,6 +29,10 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 		must(t, "", "append", "--url", n.url(), "--category", "service", "--action", "a", "--actor", "b")
 		time.Sleep(1100 * time.Millisecond)
 	}
+	n.until(t, "a segment is sealed", func() bool {
+		sealed, _ := filepath.Glob(filepath.Join(n.dir, "*.jsonl.gz"))
+		return len(sealed) > 0
+	})
 	must(t, "", "cleanup", "--url", n.url())
 	sealed := 0
 	filepath.WalkDir(n.dir, func(path string, d fs.DirEntry, err error) error {
