@@ -18,6 +18,7 @@ const (
 	followEvery    = 200 * time.Millisecond // at least between two looks of one follower: a thousand of them cost little at any rate of commits
 	heartbeatEvery = 15 * time.Second       // proxies close what is silent for long
 	followBuffer   = 4 << 10
+	partingTime    = time.Second // for a client to hear that the store stops
 )
 
 // errEnding ends a stream because the store stops.
@@ -240,6 +241,6 @@ func (a *API) EndStreams() {
 	s.ended = true
 	for f := range s.open {
 		f.cancel(errEnding)
-		f.out.control.SetWriteDeadline(time.Now()) // of a write that waits for its client
+		f.out.control.SetWriteDeadline(time.Now().Add(partingTime)) // of a write that waits for its client
 	}
 }

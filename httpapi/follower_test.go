@@ -287,6 +287,25 @@ func TestStoppingEndsStreamsAtOnce(t *testing.T) {
 	f.do("GET", "/events/stream", "").want(t, 503, "stopping")
 }
 
+// Over HTTP/2 a deadline that has passed resets a stream: a follower still has to hear why it ends.
+func TestStoppingEndsStreamsOverHTTP2(t *testing.T) {
+	f := start(t)
+	server := httptest.NewUnstartedServer(f.api.Handler())
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	res, err := server.Client().Get(server.URL + "/events/stream")
+	if err != nil || res.ProtoMajor != 2 {
+		t.Fatal(err, res)
+	}
+	defer res.Body.Close()
+	f.api.EndStreams()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || !strings.HasSuffix(string(b), ": the store is stopping\n\n") {
+		t.Errorf("%v: %q", err, b)
+	}
+}
+
 // BenchmarkIdleFollowers is what a thousand followers whose filter chooses nothing cost while events are committed.
 func BenchmarkIdleFollowers(b *testing.B) {
 	for _, followers := range []int{0, 1000} {
