@@ -159,3 +159,23 @@ func BenchmarkIndexCheck(b *testing.B) {
 		c.take(&ln, nil, 500)
 	}
 }
+
+// BenchmarkCompare is what start-up does with each message that the stream
+// still holds.
+func BenchmarkCompare(b *testing.B) {
+	l := open(b, b.TempDir(), Config{})
+	defer l.Close()
+	msgs := make([]Message, 20_000)
+	for i := range msgs {
+		msgs[i] = realistic(uint64(i) + 1)
+	}
+	project(b, l, msgs...)
+	b.ReportAllocs()
+	c, i := l.Compare(), 0
+	for b.Loop() {
+		if same, err := c.Matches(msgs[i%len(msgs)]); err != nil || !same {
+			b.Fatal(same, err)
+		}
+		i++
+	}
+}

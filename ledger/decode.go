@@ -83,7 +83,11 @@ func (d Draft) Canonical() []byte {
 // Same tells whether a stored line holds the same content.
 func (d Draft) Same(stored []byte) bool {
 	l, err := parseLine(stored)
-	return err == nil && l.gap == nil && string(l.category) == d.category && bytes.Equal(l.action, d.action) &&
+	return err == nil && l.gap == nil && d.is(&l)
+}
+
+func (d *Draft) is(l *line) bool {
+	return string(l.category) == d.category && bytes.Equal(l.action, d.action) &&
 		bytes.Equal(l.actor, d.actor) && bytes.Equal(l.target, d.target) && bytes.Equal(l.data, d.data) &&
 		bytes.Equal(l.result, d.result) && bytes.Equal(l.err, d.err)
 }

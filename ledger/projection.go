@@ -140,7 +140,7 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 		}
 		return d, effect
 	}
-	d, reason := p.deriveEvent(m, p.config())
+	d, reason := deriveEvent(m, p.prefix, p.config(), new(plain))
 	if reason != "" {
 		p.told(reason)
 	}
@@ -149,10 +149,6 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 
 // deriveEvent is the event of a publisher's message under a configuration; why
 // says in a word why it was rejected, "" when it was not.
-func (p *projection) deriveEvent(m Message, c Config) (d Draft, why string) {
-	return deriveEvent(m, p.prefix, c, new(plain))
-}
-
 func deriveEvent(m Message, prefix string, c Config, quick *plain) (d Draft, why string) {
 	category := subjectCategory(m.Subject, prefix)
 	if _, ok := c.Categories[category]; !ok {

@@ -12,7 +12,7 @@ const batchBytes = 128 << 10
 
 // A checkedLine is a line that was taken apart and held against its own hash.
 type checkedLine struct {
-	text  []byte // with its newline
+	text  []byte // in a verification with its newline
 	line  line
 	err   error // it is no event
 	sound bool
