@@ -162,6 +162,7 @@ func (i *Ingest) register(ctx context.Context) error {
 		Description:   "Event Store: position of the replica on " + host + "; delivers nothing",
 		DeliverPolicy: jetstream.DeliverNewPolicy,
 		AckPolicy:     jetstream.AckNonePolicy,
+		FilterSubject: ownPrefix + "none", // nobody publishes it: nothing ever looks unprocessed
 		Metadata: map[string]string{
 			positionMetadata: strconv.FormatUint(i.needs(), 10),
 			headMetadata:     head.ID.String() + ":" + head.Hash,

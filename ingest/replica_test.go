@@ -162,6 +162,9 @@ func TestStaleReplicaIsNamedAndCanBeRemoved(t *testing.T) {
 	if err := a.ing.report(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if c, err := js.Consumer(t.Context(), "EVENTS", replicaPrefix+a.ing.replicaName()); err != nil || c.CachedInfo().NumPending != 0 {
+		t.Errorf("the consumer that tells the position: %v, waiting %d", err, c.CachedInfo().NumPending)
+	}
 	s := a.ing.Status()
 	warnings := strings.Join(s.Warnings, "\n")
 	if len(s.Replicas) != 2 || !strings.Contains(warnings, "nats consumer rm EVENTS replica-gone") || !strings.Contains(warnings, "another event "+first.String()) {
