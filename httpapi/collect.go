@@ -71,12 +71,15 @@ func (c collector) collectEvents(ch chan<- prometheus.Metric, s ledger.Status) {
 		n -= c.base[category]
 		gauge(ch, kept, keptHelp, float64(s.Categories[category]), "category", category)
 		if category == ledger.CategoryLedger {
-			count(ch, chained, chainedHelp, float64(n), "category", category, "door", "store")
+			count(ch, chained, chainedHelp, float64(n), "category", category, "door", doorStore)
 			continue
 		}
-		byHTTP := c.metrics.doors.byHTTP(s.Head.ID, category)
-		count(ch, chained, chainedHelp, float64(byHTTP), "category", category, "door", "http")
-		count(ch, chained, chainedHelp, float64(n-byHTTP), "category", category, "door", "nats")
+		byHTTP, own := c.metrics.doors.by(s.Head.ID, doorHTTP, category), c.metrics.doors.by(s.Head.ID, doorStore, category)
+		count(ch, chained, chainedHelp, float64(byHTTP), "category", category, "door", doorHTTP)
+		count(ch, chained, chainedHelp, float64(n-byHTTP-own), "category", category, "door", "nats")
+		if own > 0 {
+			count(ch, chained, chainedHelp, float64(own), "category", category, "door", doorStore)
+		}
 		count(ch, aged, agedHelp, float64(s.AgedOut[category]), "category", category)
 	}
 }

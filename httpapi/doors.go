@@ -6,17 +6,26 @@ import (
 	"home.lab/event-store/ledger"
 )
 
-// doors knows which events came in by HTTP. The chain does not say it: what is left, apart from the store's own, came by
-// NATS. An event counts once it is committed, so that the rest is never too small.
+// doors knows which events came in by HTTP, and which of publishers' categories are the store's own. The chain does not
+// tell doors apart: what is left came by NATS. An event counts once it is committed, so that the rest is never too small.
 type doors struct {
 	mu      sync.Mutex
-	http    map[string]int64 // committed, by category
-	waiting []arrival        // published, not seen committed yet; about in order of id
+	counts  map[door]int64 // committed
+	waiting []arrival      // published, not seen committed yet; about in order of id
 }
 
-// An arrival is what one request published.
+// A door is a way in, for one category.
+type door struct{ name, category string }
+
+const (
+	doorHTTP  = "http"
+	doorStore = "store"
+)
+
+// An arrival is what came in at once.
 type arrival struct {
 	last   ledger.ID
+	door   string
 	counts map[string]int64 // by category
 }
 
@@ -26,9 +35,13 @@ func (d *doors) came(head, last ledger.ID, drafts ...ledger.Draft) {
 	for _, draft := range drafts {
 		counts[draft.Category()]++
 	}
+	d.add(head, arrival{last, doorHTTP, counts})
+}
+
+func (d *doors) add(head ledger.ID, a arrival) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.waiting = append(d.waiting, arrival{last, counts})
+	d.waiting = append(d.waiting, a)
 	d.settle(head)
 }
 
@@ -36,16 +49,16 @@ func (d *doors) came(head, last ledger.ID, drafts ...ledger.Draft) {
 func (d *doors) settle(head ledger.ID) {
 	for len(d.waiting) > 0 && d.waiting[0].last <= head {
 		for category, n := range d.waiting[0].counts {
-			d.http[category] += n
+			d.counts[door{d.waiting[0].door, category}] += n
 		}
 		d.waiting = d.waiting[1:]
 	}
 }
 
-// byHTTP gives how many committed events of a category came in by HTTP.
-func (d *doors) byHTTP(head ledger.ID, category string) int64 {
+// by gives how many committed events of a category came in by a door.
+func (d *doors) by(head ledger.ID, name, category string) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.settle(head)
-	return d.http[category]
+	return d.counts[door{name, category}]
 }

@@ -47,7 +47,7 @@ func NewMetrics(version string) *Metrics {
 		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "eventstore_http_request_duration_seconds", Help: "Time of HTTP requests, from the header to the end of the answer.",
 			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}}, []string{"route", "method"}),
-		doors: doors{http: map[string]int64{}},
+		doors: doors{counts: map[door]int64{}},
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "eventstore_build_info", Help: "1, with the version as its label.", ConstLabels: prometheus.Labels{"version": version}})
@@ -81,6 +81,11 @@ func (m *Metrics) Committed(c ledger.Commit) {
 
 // Rejected takes a message that became event_rejected (ledger.Options).
 func (m *Metrics) Rejected(reason string) { m.rejected.WithLabelValues(reason).Inc() }
+
+// Testified takes an event of the store's own in a publishers' category (ledger.Options).
+func (m *Metrics) Testified(id ledger.ID, category string) {
+	m.doors.add(0, arrival{id, doorStore, map[string]int64{category: 1}})
+}
 
 // handler is GET /metrics.
 func (m *Metrics) handler() http.Handler {

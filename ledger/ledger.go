@@ -27,6 +27,7 @@ type Options struct {
 
 	Committed func(Commit)        // told after each commit, by the committer; nil: nobody
 	Rejected  func(reason string) // told of each event_rejected that is chained; nil: nobody
+	Testified func(ID, string)    // told of each event of the store's own in a publishers' category, and that; nil: nobody
 }
 
 // A Commit is what the committer made durable at once.

@@ -30,6 +30,9 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 	if l.opts.Rejected != nil {
 		p.told = l.opts.Rejected
 	}
+	if l.opts.Testified != nil {
+		p.own = l.opts.Testified
+	}
 	l.synced = synced{}
 	names := slices.Sorted(maps.Keys(sets)) // by time, so in chain order
 	sealed, err := l.openSealed(ctx, names, sets)

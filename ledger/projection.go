@@ -19,6 +19,7 @@ type projection struct {
 	prefix string
 	log    *slog.Logger
 	told   func(reason string) // of each rejected message
+	own    func(ID, string)    // of each testimony, with its category
 
 	id      ID
 	hash    [64]byte
@@ -67,7 +68,7 @@ type part struct {
 
 func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
 	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{}, gone: map[ID]map[string]bool{},
-		agedBy: map[string]int64{}, told: func(string) {},
+		agedBy: map[string]int64{}, told: func(string) {}, own: func(ID, string) {},
 		configs: []configSince{{config: DefaultConfig()}}}
 	copy(p.hash[:], GenesisHash)
 	return p
@@ -137,6 +138,7 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}
 		if t, ok := testimonies[action]; ok {
 			d.category, d.result = t.in(p.config()), []byte(t.result)
+			p.own(ID(m.Seq), d.category)
 		}
 		return d, effect
 	}

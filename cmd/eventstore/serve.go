@@ -86,7 +86,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	defer forceStop(ctx, log)()
 	metrics := httpapi.NewMetrics(version())
 	l, err := ledger.Open(ctx, ledger.Options{Dir: c.DataDir, Config: c.Ledger(), Logger: log, SubjectPrefix: c.SubjectPrefix,
-		Committed: metrics.Committed, Rejected: metrics.Rejected})
+		Committed: metrics.Committed, Rejected: metrics.Rejected, Testified: metrics.Testified})
 	if err != nil {
 		return fmt.Errorf("opening the ledger in %s: %w", c.DataDir, err)
 	}

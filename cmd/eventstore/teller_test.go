@@ -41,6 +41,32 @@ func testimonies(t *testing.T, n *node, action string, flags ...string) []testif
 	}
 }
 
+// metrics are the store's, of its events.
+func (n *node) metrics(t *testing.T, token string) string {
+	t.Helper()
+	req, err := http.NewRequest("GET", n.url()+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "eventstore_events_total") {
+			events.WriteString(line)
+		}
+	}
+	return events.String()
+}
+
 func (n *node) guess(t *testing.T, token string) {
 	t.Helper()
 	req, err := http.NewRequest("GET", n.url()+"/status", nil)
@@ -85,6 +111,10 @@ func TestStoreTellsWhatHappensToIt(t *testing.T) {
 		t.Error("a guess opens NATS")
 	}
 	testimonies(t, n, "logins_refused", "--token-file", file)
+	if m := n.metrics(t, strings.TrimSpace(secret)); !strings.Contains(m, `eventstore_events_total{category="security",door="store"}`) ||
+		!strings.Contains(m, `eventstore_events_total{category="security",door="nats"} 0`+"\n") {
+		t.Errorf("the door of the store's own event: %s", m)
+	}
 	must(t, "", append([]string{"cleanup"}, admin...)...)
 	cleaned := testimonies(t, n, "cleanup_requested", "--token-file", file)
 	if len(cleaned) != 1 || cleaned[0].Category != "config" || !strings.Contains(string(cleaned[0].Data), `"token":"boss"`) {
