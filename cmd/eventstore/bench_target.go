@@ -182,8 +182,9 @@ func (t *target) lastID(ctx context.Context) (ledger.ID, error) {
 	return ledger.ParseID(s.LastID)
 }
 
-// wait returns when an id is committed.
+// wait returns when an id is committed. It gives up after a minute without any commit.
 func (t *target) wait(ctx context.Context, id ledger.ID) error {
+	seen, looked := ledger.ID(0), time.Now()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		switch status, _, err := t.call(ctx, http.MethodGet, "/events/"+id.String(), "", nil); {
 		case status == http.StatusOK:
@@ -191,6 +192,13 @@ func (t *target) wait(ctx context.Context, id ledger.ID) error {
 		case status != http.StatusNotFound:
 			return err
 		}
+		if time.Since(looked) < time.Second {
+			continue
+		}
+		looked = time.Now()
+		if last, err := t.lastID(ctx); err == nil && last > seen {
+			seen, end = last, time.Now().Add(time.Minute)
+		}
 	}
-	return fmt.Errorf("event %s was not committed within a minute", id)
+	return fmt.Errorf("event %s was not committed, and nothing else within a minute", id)
 }
