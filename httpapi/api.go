@@ -129,7 +129,7 @@ func New(o Options) *API {
 // Handler gives the routes. Paths are absolute: mount it at the root.
 func (a *API) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(a.guard, sameOrigin(), middleware.GetHead)
+	r.Use(a.guard, a.paced, sameOrigin(), middleware.GetHead)
 	if a.local {
 		r.Use(a.ownNames)
 	}
@@ -138,12 +138,12 @@ func (a *API) Handler() http.Handler {
 
 	others := a.bounded(maxOthers)
 	read, admin := r.With(a.need(ScopeRead), others), r.With(a.need(ScopeAdmin), others)
-	r.With(a.need(ScopeAppend), a.bounded(maxAppends), a.paced).Post("/events", a.handle(a.append))
+	r.With(a.need(ScopeAppend), a.bounded(maxAppends)).Post("/events", a.handle(a.append))
 	read.Get("/events", a.handle(a.query))
 	read.Get("/events/count", a.handle(a.count))
 	r.With(a.need(ScopeRead), a.bounded(maxFollowers)).Get("/events/stream", a.handle(a.follow))
 	read.Get("/events/{id}", a.handle(bare(a.event)))
-	read.With(a.paced).Post("/verify", a.handle(bare(a.verify)))
+	read.Post("/verify", a.handle(bare(a.verify)))
 	read.Get("/verify", a.handle(bare(a.verification)))
 	if a.retention != nil {
 		admin.Post("/cleanup", a.handle(a.cleanup))

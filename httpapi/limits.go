@@ -42,14 +42,18 @@ func (a *API) bounded(n int) func(http.Handler) http.Handler {
 // errBusy says that the bodies of other requests take all the room.
 var errBusy = newProblem(http.StatusServiceUnavailable, "too many large requests at a time")
 
-// paced gives every request's body a pace to keep and a share of the room for bodies.
+// paced gives every request's body a pace to keep and a share of the room for bodies. The due time holds from the
+// beginning on: before the server answers it reads what is left of a body, also of one that was refused unread.
 func (a *API) paced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(w, r)
 			return
 		}
-		b := &pacedBody{ReadCloser: r.Body, control: http.NewResponseController(w), room: a.bodies, due: time.Now().Add(a.bodyGrace)}
+		control := http.NewResponseController(w)
+		due := time.Now().Add(a.bodyGrace)
+		control.SetReadDeadline(due)
+		b := &pacedBody{ReadCloser: r.Body, control: control, room: a.bodies, due: due}
 		defer func() { a.bodies.Release(b.read) }()
 		r.Body = b
 		next.ServeHTTP(w, r)

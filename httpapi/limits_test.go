@@ -48,17 +48,38 @@ func (f *fixture) slowly(announced int64) (body *io.PipeWriter, answered chan an
 func TestSlowBodiesAreGivenUp(t *testing.T) {
 	f := start(t)
 	f.api.bodyGrace = 200 * time.Millisecond
-	c, err := net.Dial("tcp", f.server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprint(c, "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 408 ") || !strings.Contains(string(got), "too slowly") {
-		t.Errorf("%s %v, want a 408 and the connection's end", got, err)
+	if got := f.stall("POST /events", "{"); !strings.HasPrefix(got, "HTTP/1.1 408 ") || !strings.Contains(got, "too slowly") {
+		t.Errorf("%s, want a 408 and the connection's end", got)
 	}
 	f.do("POST", "/events", body).want(t, 201)
+}
+
+// A body that nobody reads holds no connection: not that of who has no token, nor of a path that is not there.
+func TestBodiesThatNobodyReadAreGivenUp(t *testing.T) {
+	f := startGuarded(t, Options{})
+	f.api.bodyGrace = 200 * time.Millisecond
+	for request, want := range map[string]string{"POST /events": "401", "POST /nosuch": "404", "PUT /events": "405", "GET /health": "200", "POST /cleanup": "401"} {
+		if got := f.stall(request, ""); !strings.HasPrefix(got, "HTTP/1.1 "+want+" ") {
+			t.Errorf("%s: %.100q, want a %s and the connection's end", request, got, want)
+		}
+	}
+}
+
+// stall sends a request whose body stops behind its first bytes, and gives what comes until the connection's end.
+func (f *fixture) stall(request, begin string) string {
+	f.t.Helper()
+	c, err := net.Dial("tcp", f.server.Listener.Addr().String())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n%s", request, begin)
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	got, err := io.ReadAll(c)
+	if err != nil {
+		f.t.Errorf("%s: %v", request, err)
+	}
+	return string(got)
 }
 
 // A body that comes in time leaves the connection as it was, although its answer comes later than the body's due time.
