@@ -134,9 +134,21 @@ const (
 	longestRest = 100 * time.Millisecond
 )
 
-// giveWay lets the sealer rest after some work while events come in bursts: a
-// segment is sealed a few seconds later then, but ingest keeps its cores.
+// giveWay lets the sealer rest after some work.
 func (l *Ledger) giveWay(ctx context.Context, worked time.Duration) {
+	rest := l.restAfter(worked)
+	if rest == 0 {
+		return
+	}
+	select {
+	case <-time.After(rest):
+	case <-ctx.Done():
+	}
+}
+
+// restAfter is how long the sealer rests: while events come in bursts a segment
+// is sealed a few seconds later, but ingest keeps its cores.
+func (l *Ledger) restAfter(worked time.Duration) time.Duration {
 	waiting := 0
 	for _, s := range slices.Backward(l.view.Load().segs) {
 		if s.sealed.Load() {
@@ -145,12 +157,9 @@ func (l *Ledger) giveWay(ctx context.Context, worked time.Duration) {
 		waiting++
 	}
 	if waiting > mayWait || time.Since(time.Unix(0, l.burst.Load())) > busyFor {
-		return
+		return 0
 	}
-	select {
-	case <-time.After(min(restFor*worked, longestRest)):
-	case <-ctx.Done():
-	}
+	return min(restFor*worked, longestRest)
 }
 
 // A zipper writes lines as gzip members cut at line ends.
