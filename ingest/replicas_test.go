@@ -143,3 +143,38 @@ func (f *fixture) appendBulk(n int) {
 		return err == nil
 	})
 }
+
+// NATS comes back without what it acknowledged, and all stores have that: the
+// stream goes on behind it for all of them.
+func TestReplicasOutliveALostTail(t *testing.T) {
+	t.Parallel()
+	nats, log := newExternal(t, ""), &lines{}
+	o := Options{URL: nats.url(), Logger: log.logger()}
+	a := storeWith(t, o, t.TempDir(), 1<<20).ready()
+	b := storeWith(t, o, copyKeys(t, a.dir, "ledger.key", "ledger.pub"), 1<<20).ready()
+	c := storeWith(t, o, copyKeys(t, a.dir, "ledger.pub"), 1<<20).ready()
+	stores := []*fixture{a, b, c}
+	a.appendSoon()
+	nats.stop()
+	load := nats.save()
+	nats.start()
+	for range 5 {
+		a.appendSoon()
+	}
+	last := b.appendSoon()
+	for _, f := range stores {
+		f.get(last)
+	}
+	nats.stop()
+	load()
+	nats.start()
+	for _, f := range stores {
+		if id := f.appendSoon(); id <= last {
+			t.Errorf("id %s after %s", id, last)
+		}
+	}
+	if n := a.led.Status().MissingIDs; n != 0 {
+		t.Errorf("%d ids are missing", n)
+	}
+	agree(t, a, b, c)
+}
