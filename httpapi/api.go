@@ -90,6 +90,7 @@ type API struct {
 	local         bool
 	bodies        *semaphore.Weighted // bytes of bodies
 	bodyGrace     time.Duration
+	patience      time.Duration // with a client that does not take its answer
 	refused       func(RefusedLogin)
 	cleaning      func(context.Context, Caller) error
 }
@@ -119,6 +120,7 @@ func New(o Options) *API {
 		local:         o.Local,
 		bodies:        semaphore.NewWeighted(maxBodies),
 		bodyGrace:     bodyGrace,
+		patience:      stallTimeout,
 		refused:       o.Refused,
 		cleaning:      o.Cleaning,
 	}
@@ -207,7 +209,8 @@ func (a *API) scrape(w http.ResponseWriter, r *http.Request) error {
 // guard recovers panics, tells browsers what an answer may do, and counts what was answered.
 func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rw := &response{ResponseWriter: w, status: http.StatusOK}
+		rw := &response{ResponseWriter: w, status: http.StatusOK, control: http.NewResponseController(w), patience: a.patience}
+		rw.control.SetWriteDeadline(time.Time{}) // that of the connection's last answer is over
 		began := time.Now()
 		defer func() { a.metrics.served(r, rw.status, time.Since(began)) }()
 		defer func() {
@@ -241,19 +244,31 @@ func sameOrigin() func(http.Handler) http.Handler {
 // response knows whether its header has been sent, and with which status.
 type response struct {
 	http.ResponseWriter
-	started bool
-	status  int
+	started  bool
+	status   int
+	control  *http.ResponseController
+	patience time.Duration // with a client that does not take what is written
+}
+
+// begin makes the answer due: else a client that asks on and on and reads nothing would hold its connection for ever.
+// Who writes for longer sets his own deadlines.
+func (r *response) begin() {
+	if !r.started {
+		r.started = true
+		r.control.SetWriteDeadline(time.Now().Add(r.patience))
+	}
 }
 
 func (r *response) WriteHeader(code int) {
 	if !r.started && code >= 200 {
-		r.started, r.status = true, code
+		r.status = code
+		r.begin()
 	}
 	r.ResponseWriter.WriteHeader(code)
 }
 
 func (r *response) Write(b []byte) (int, error) {
-	r.started = true
+	r.begin()
 	return r.ResponseWriter.Write(b)
 }
 

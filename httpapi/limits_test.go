@@ -3,12 +3,14 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -63,6 +65,28 @@ func TestBodiesThatNobodyReadAreGivenUp(t *testing.T) {
 			t.Errorf("%s: %.100q, want a %s and the connection's end", request, got, want)
 		}
 	}
+}
+
+// Who asks on and on and reads nothing is cut off.
+func TestAnswersThatNobodyTakesAreGivenUp(t *testing.T) {
+	f := start(t)
+	f.api.patience = 200 * time.Millisecond
+	c, err := net.Dial("tcp", f.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	requests := []byte(strings.Repeat("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 1000))
+	c.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	for {
+		if _, err := c.Write(requests); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the connection is still held")
+			}
+			break
+		}
+	}
+	f.do("GET", "/health", "").want(t, 200)
 }
 
 // stall sends a request whose body stops behind its first bytes, and gives what comes until the connection's end.

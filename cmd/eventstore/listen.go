@@ -53,6 +53,6 @@ func newServer(base context.Context, h http.Handler, log *slog.Logger) *http.Ser
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
-		// No ReadTimeout and no WriteTimeout: a body and a query may take as long as bytes flow. The API bounds both.
+		// No ReadTimeout and no WriteTimeout: a body and a query may take as long as bytes flow. The API sets both per request.
 	}
 }
