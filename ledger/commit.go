@@ -19,12 +19,10 @@ const (
 // commitAll is the committer: it takes what is there, writes it, makes it
 // durable, and only then tells anybody. While it does so the next batch is
 // projected; so a lone event is committed at once and a burst in big batches.
-// After a commit of many events the next one begins a millisecond later than
-// it did, or four where nobody waits: an fsync costs more than the events that
-// it would not wait for.
 func (l *Ledger) commitAll(ctx context.Context) {
 	var spare []byte
-	var next time.Time
+	var before Commit
+	var began time.Time
 	for {
 		select {
 		case <-l.work:
@@ -34,7 +32,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if l.Err() != nil {
 			continue
 		}
-		time.Sleep(time.Until(next))
+		l.keepApart(began, before.Events)
 		l.mu.Lock()
 		parts, v := l.proj.take(spare)
 		l.room.Broadcast()
@@ -43,7 +41,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if len(parts) == 0 {
 			continue
 		}
-		began := time.Now()
+		began = time.Now()
 		done, err := l.commit(parts)
 		if err != nil {
 			l.log.Error("commit failed", "err", err)
@@ -52,12 +50,8 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		}
 		last := l.view.Load()
 		done.Events, done.Took = v.events+v.aged-last.events-last.aged, time.Since(began)
-		if done.Events >= backlog {
+		if before = done; done.Events >= backlog {
 			l.burst.Store(began.UnixNano())
-			next = began.Add(apart)
-			if done.Events >= 8*backlog && !l.waited() {
-				next = began.Add(4 * apart)
-			}
 		}
 		v.tail = tailOf(last.tail, parts)
 		if spare = parts[len(parts)-1].lines; cap(spare) > spareBytes {
@@ -71,6 +65,19 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if ended {
 			wake(l.sealing)
 		}
+	}
+}
+
+// keepApart lets a millisecond pass between the beginnings of two commits when
+// the first held many events, and up to three more in a large burst for which
+// nobody waits: an fsync costs more than the events that it would not wait for.
+func (l *Ledger) keepApart(began time.Time, events int64) {
+	if events < backlog {
+		return
+	}
+	time.Sleep(time.Until(began.Add(apart)))
+	for n := 0; n < 3 && events >= 8*backlog && !l.waited(); n++ {
+		time.Sleep(apart)
 	}
 }
 
