@@ -93,7 +93,7 @@ func (q *query) countSegment(ctx context.Context, s *segment, c counts) error {
 		return err
 	}
 	defer p.src.release()
-	if !p.ordered || q.read[p.src.seg] != nil {
+	if !p.ordered || p.near || q.read[p.src.seg] != nil {
 		return q.countLines(ctx, func(yield func(pick) bool) {
 			all := -1
 			p.picks(true, &all, yield)

@@ -237,6 +237,9 @@ func TestEveryFilterIsAPlainScan(t *testing.T) {
 	m.add(900, 97*time.Second)
 	m.f.settleSeals()
 	m.take()
+	for len(m.f.l.view.Load().active.lines.Load().ids) < nearLines+20 {
+		m.add(10, 97*time.Second)
+	}
 	m.checkAll("sealed and active", 1)
 
 	// Segments end and are sealed all the while.

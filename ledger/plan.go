@@ -9,6 +9,9 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
+// nearLines is how many lines of a plain segment are few enough to look at all.
+const nearLines = 64
+
 // A plan is how a query reads one segment.
 type plan struct {
 	src      *source
@@ -16,6 +19,7 @@ type plan struct {
 	from, to ID              // the ids that may match, both inclusive
 	ids      *roaring.Bitmap // positions that match but for the text; nil: all have to be looked at
 	ordered  bool            // the lines are where their ids say
+	near     bool            // so few ids that looking at their lines is cheaper than asking the index
 }
 
 // plan asks the segment's index what has to be read. The caller releases the
@@ -28,6 +32,9 @@ func (q *query) plan(s *segment) (*plan, error) {
 	p := &plan{src: src, m: q.m, from: max(s.first, q.m.after+1), to: min(s.last, q.m.before-1)}
 	p.m.gone = q.v.gone[s.first]
 	if _, p.ordered = src.hours(); !p.ordered || q.read[src.seg] != nil {
+		return p, nil
+	}
+	if p.near = src.plain != nil && p.to-p.from < nearLines; p.near {
 		return p, nil
 	}
 	err = p.narrow(&q.l.cache)
@@ -131,7 +138,10 @@ func (p *plan) picks(up bool, want *int, yield func(pick) bool) bool {
 	if p.from > p.to || p.src.blocks() == 0 {
 		return true
 	}
-	if p.ids == nil {
+	switch {
+	case p.near:
+		return p.nearPick(yield)
+	case p.ids == nil:
 		return p.allPicks(up, yield)
 	}
 	first := p.src.seg.first
@@ -168,6 +178,23 @@ func (p *plan) send(k pick, up bool, yield func(pick) bool) bool {
 	}
 	p.src.use()
 	if !yield(k) {
+		p.src.release()
+		return false
+	}
+	return true
+}
+
+// nearPick is one of all lines in the plan's range: of a follower, say, those
+// that came since it looked last.
+func (p *plan) nearPick(yield func(pick) bool) bool {
+	ids := p.src.plain.ids
+	low, _ := slices.BinarySearch(ids, p.from)
+	high, _ := slices.BinarySearch(ids, p.to+1)
+	if low == high {
+		return true
+	}
+	p.src.use()
+	if !yield(pick{src: p.src, m: &p.m, at: low / blockLines, ids: ids[low:high], loose: true}) {
 		p.src.release()
 		return false
 	}

@@ -159,7 +159,9 @@ type pick struct {
 	m   *matcher // with what is gone from the segment
 	at  int      // the block
 	ids []ID     // nil: all
-	err error    // instead of all else
+
+	loose bool  // the lines need not match
+	err   error // instead of all else
 }
 
 // picks are the query's picks in its order. Where the index says which lines
@@ -203,7 +205,7 @@ func (q *query) look(p pick) found {
 	switch {
 	case p.ids == nil:
 		r.err = q.lookAtAll(p, &r)
-	case q.bare && p.m.text == nil:
+	case q.bare && p.m.text == nil && !p.loose:
 		r.ids = p.ids
 	default:
 		r.err = q.lookAt(p, &r)
@@ -229,7 +231,10 @@ func (q *query) lookAt(p pick, r *found) (err error) {
 	}
 	for i, raw := range lines {
 		ln, err := parseLine(raw)
-		if err != nil || !p.m.line(&ln) {
+		switch matches := err == nil && p.m.line(&ln); {
+		case !matches && p.loose:
+			continue
+		case !matches:
 			return fmt.Errorf("%w: event %s is not what it says", errIndex, p.ids[i])
 		}
 		if p.m.text == nil || r.contains(p.m, &ln) {
