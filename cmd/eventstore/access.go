@@ -149,7 +149,7 @@ func setBcrypt(to *string, texts []string) error {
 
 func setNkey(to *string, texts []string) error {
 	if *to = one(texts); !nkeys.IsValidPublicUserKey(*to) {
-		return errors.New("a user's public nkey expected, U...")
+		return errors.New("a public nkey of a user expected (it begins with U)")
 	}
 	return nil
 }
