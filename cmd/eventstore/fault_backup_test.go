@@ -67,7 +67,7 @@ func TestRestoredBackupCatchesUpFromItsStream(t *testing.T) {
 	n.elsewhere(s)
 	w := restored(t, n, func() {})
 	n.start(t)
-	w.during(n, func() { time.Sleep(200 * time.Millisecond) })
+	w.during(n, func() { w.underWay(t) })
 	w.check(t, n, killedPromise, "restored")
 	n.stop(t)
 	must(t, "", "verify", "--data", n.dir)
@@ -101,7 +101,7 @@ func TestRestoredBackupGoesOnWithoutItsStream(t *testing.T) {
 	n.start(t)
 	w := newWork()
 	w.next.Store(1 << 40) // numbers that the lost events did not have
-	w.during(n, func() { time.Sleep(200 * time.Millisecond) })
+	w.during(n, func() { w.underWay(t) })
 	w.check(t, n, wholePromise, "restored")
 	if last, _ := w.last(); before.Events == 0 || last.id <= before.Head.ID {
 		t.Errorf("%d events restored up to %s, then %s", before.Events, before.Head.ID, last.id)

@@ -54,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 		disk := smallDisk(t, "64m")
 		n, w := faultNode(t, filepath.Join(disk, "data")), newWork()
 		n.start(t)
-		w.during(n, func() { time.Sleep(200 * time.Millisecond) })
+		w.during(n, func() { w.underWay(t) })
 		w.check(t, n, wholePromise, "with room")
 		ballast, stop, filled := filepath.Join(disk, "ballast"), make(chan struct{}), make(chan struct{})
 		go func() { defer close(filled); fillDisk(t, ballast, stop) }()
@@ -73,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.until(t, "appends are taken again", func() bool { return n.appendCode(t) == http.StatusCreated })
-		w.during(n, func() { time.Sleep(200 * time.Millisecond) })
+		w.during(n, func() { w.underWay(t) })
 		// The embedded NATS could not write: what it had acknowledged and not written is lost with it.
 		w.check(t, n, promise{pubAckIDs: true}, "with room again")
 		n.stop(t)

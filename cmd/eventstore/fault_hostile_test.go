@@ -21,9 +21,6 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxMemory is what the store may ever have taken, with all of them at it.
-const maxMemory = 512 << 20
-
 // TestHostileClients: slow senders, endless bodies, gzip bombs, deep nesting,
 // followers that never read. Memory stays bounded and appends go on.
 func TestHostileClients(t *testing.T) {

@@ -37,7 +37,8 @@ func endUnderLoad(t *testing.T, times int, p promise, end func(n *node, round st
 		for round := first; round < min(times, first+roundsOfAFolder); round++ {
 			name := fmt.Sprintf("round %d", round)
 			w.during(n, func() {
-				time.Sleep(time.Duration(50+rng.IntN(400)) * time.Millisecond)
+				w.underWay(t)
+				time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
 				end(n, name)
 			})
 			n.start(t)

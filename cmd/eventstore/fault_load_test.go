@@ -135,6 +135,29 @@ func (w *work) publish(url string, stop <-chan struct{}) {
 	}
 }
 
+func (w *work) answered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.http)
+}
+
+// underWay waits until both doors have answered: a fault before that proves nothing.
+func (w *work) underWay(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	posted, published := len(w.http), len(w.nats)
+	w.mu.Unlock()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		w.mu.Lock()
+		going := len(w.http) > posted && len(w.nats) > published
+		w.mu.Unlock()
+		if going {
+			return
+		}
+	}
+	t.Error("nothing was acknowledged for a minute")
+}
+
 // during runs the load while do does something to the store.
 func (w *work) during(n *node, do func()) {
 	stop, done := make(chan struct{}), make(chan struct{})

@@ -193,7 +193,7 @@ func (v *victim) suffer(t *testing.T, tr trouble) {
 		v.work.nats = map[int64]told{} // from here on they hold again
 		tr.promise = killedPromise
 	}
-	v.work.during(v.node, brief)
+	v.work.during(v.node, func() { v.work.underWay(t) })
 	v.work.check(t, v.node, tr.promise, tr.name)
 	if len(v.work.http) == acknowledged {
 		t.Fatal("it takes nothing any more")

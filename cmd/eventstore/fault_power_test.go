@@ -73,12 +73,6 @@ func (w *work) last() (last told, ok bool) {
 	return last, ok
 }
 
-func (w *work) answered() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.http)
-}
-
 // TestPowerLossUnderLoad: the whole program, NATS and all, on an ext4-like
 // file system. With sync_interval always a PubAck holds as well.
 func TestPowerLossUnderLoad(t *testing.T) {
@@ -97,7 +91,8 @@ func TestPowerLossUnderLoad(t *testing.T) {
 				for round := first; round < min(times, first+roundsOfAFolder); round++ {
 					text := fmt.Sprintf("round %d", round)
 					w.during(m.node, func() {
-						time.Sleep(time.Duration(100+rng.IntN(500)) * time.Millisecond)
+						w.underWay(t)
+						time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 						m.cut(t, mode.loss)
 					})
 					if wrong := m.keeps(t, w); wrong != "" {
