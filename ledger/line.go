@@ -117,16 +117,6 @@ func (l *line) first() ID {
 	return l.id
 }
 
-// firstID is the first id that a block of lines stands for.
-func firstID(lines []byte) (ID, error) {
-	raw, _, _ := bytes.Cut(lines, []byte{'\n'})
-	l, err := parseLine(raw)
-	if err != nil {
-		return 0, err
-	}
-	return l.first(), nil
-}
-
 // preimage appends the RFC 8785 canonical form of the event without its hash:
 // the line's own values, re-ordered by name.
 func (l *line) preimage(b []byte) []byte {
