@@ -149,8 +149,8 @@ func survive(t *testing.T, dir, round string) {
 		if err = tp.play(l, a.tell); err == nil {
 			break
 		}
-		if failures == 20 {
-			t.Fatalf("%s: it does not recover: %v", round, err)
+		if failures == 20 || l.Err() == nil {
+			t.Fatalf("%s: it does not go on: %v", round, err)
 		}
 		for l.Err() != nil {
 			if err := l.Recover(context.Background()); err != nil && failures == 19 {
