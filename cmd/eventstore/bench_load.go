@@ -41,8 +41,6 @@ func makeSamples(n int) []sampleEvent {
 	return events
 }
 
-func (b *bench) sample(n int) sampleEvent { return b.samples[n%len(b.samples)] }
-
 // repeat calls f from several callers for a while. Each call stands for n events.
 func repeat(callers int, d time.Duration, n int, f func(caller int) error) (pace, error) {
 	took := make([][]time.Duration, callers)
