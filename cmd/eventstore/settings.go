@@ -156,11 +156,12 @@ func readSettings(path string) (settings map[string]string, err error) {
 	return settings, err
 }
 
-// writeSettings puts the file there whole or not at all. It need not outlive a power loss: then the change is told again.
+// writeSettings puts the file there whole or not at all. Its name need not outlive a power loss: then the change is told
+// again.
 func writeSettings(path string, settings map[string]string) error {
 	b, err := json.MarshalIndent(settings, "", "  ")
 	if err == nil {
-		err = os.WriteFile(path+".tmp", append(b, '\n'), 0o600)
+		err = writeSynced(path+".tmp", append(b, '\n'))
 	}
 	if err == nil {
 		err = os.Rename(path+".tmp", path)
@@ -169,4 +170,16 @@ func writeSettings(path string, settings map[string]string) error {
 		return fmt.Errorf("remembering the settings: %w", err)
 	}
 	return nil
+}
+
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
