@@ -74,6 +74,9 @@ func (b *bench) ledger(ctx context.Context, name string, events int, sealed bool
 	if err := sealing(ctx, dir); err != nil {
 		return "", err
 	}
+	for len(l.OwnMessages()) < l.Status().FileCount-1 && ctx.Err() == nil { // the last file is in place a moment earlier
+		time.Sleep(2 * time.Millisecond)
+	}
 	return dir, f.own(ctx)
 }
 
