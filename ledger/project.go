@@ -17,6 +17,7 @@ const (
 // event. It blocks while too much waits to be committed. One goroutine calls it.
 func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
 	if err := l.KeepKey(); err != nil {
+		l.fail(err) // as a commit that could not be written: Recover, then again
 		return err
 	}
 	defer wake(l.work) // also of what was projected before an error
