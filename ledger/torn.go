@@ -13,8 +13,9 @@ const (
 // soundEnd finds where the lines of the active segment end that a power loss
 // cannot have touched, and the file's size. Behind the last fsync a disk may
 // have written any part of one commit: the file then ends within a line, or
-// parts of it that were never written read as zeros, which no line holds. A
-// zero byte or two is damage; so are zeros further from the end than a commit.
+// parts of it that were never written read as zeros, which no line holds: whole
+// sectors, and the rest of the sector that the commit begins in. Other zeros
+// are damage; so are those further from the end than a commit.
 func soundEnd(f *os.File) (end, size int64, err error) {
 	end, size, err = lastLineEnd(f)
 	if err != nil {
@@ -25,15 +26,33 @@ func soundEnd(f *os.File) (end, size int64, err error) {
 	if _, err := f.ReadAt(tail, from); err != nil {
 		return 0, 0, err
 	}
-	hole := bytes.Index(tail, make([]byte, sector))
-	if hole < 0 {
-		return end, size, nil
-	}
-	line := bytes.LastIndexByte(tail[:hole], '\n') + 1
-	if line == 0 && from > 0 {
+	line := firstHole(tail, from)
+	if line < 0 || line == 0 && from > 0 {
 		return end, size, nil
 	}
 	return min(end, from+int64(line)), size, nil
+}
+
+// firstHole finds where the line begins that has the first hole of a tail, and
+// which is at from in its file; -1: there is none.
+func firstHole(tail []byte, from int64) int {
+	line := -1
+	if hole := bytes.Index(tail, make([]byte, sector)); hole >= 0 {
+		line = bytes.LastIndexByte(tail[:hole], '\n') + 1
+		tail = tail[:line]
+	}
+	for at := 0; ; {
+		n := bytes.Index(tail[at:], []byte("\n\x00"))
+		if n < 0 {
+			return line
+		}
+		at += n + 1
+		rest := tail[at:]
+		rest = rest[:min(len(rest), sector-int((from+int64(at))%sector))]
+		if len(bytes.Trim(rest, "\x00")) == 0 {
+			return at
+		}
+	}
 }
 
 // lastLineEnd finds where the last whole line ends.

@@ -48,6 +48,14 @@ func TestAHoleInATornCommitIsCutAndAZeroByteIsDamage(t *testing.T) {
 		t.Error("not the same ledger again")
 	}
 
+	start := bytes.Index(whole, []byte(`{"id":"000000000015"`))
+	torn = slices.Clone(whole)
+	clear(torn[start : start+sector-start%sector]) // the rest of the sector that the commit begins in
+	os.WriteFile(path[0], torn, 0o600)
+	if r := mustValid(t, dir, VerifyOptions{Heads: []Head{acknowledged}}); r.Events != 20 {
+		t.Errorf("short hole: %d events", r.Events)
+	}
+
 	for _, zeros := range []int{1, sector / 2} {
 		damaged := slices.Clone(whole)
 		clear(damaged[at : at+zeros])
