@@ -12,6 +12,8 @@ import (
 	"home.lab/event-store/ledger"
 )
 
+const streamCreateFailed jetstream.ErrorCode = 10049
+
 func over(reset <-chan struct{}) bool {
 	select {
 	case <-reset:
@@ -33,7 +35,16 @@ func makeAgain(t *testing.T, js jetstream.JetStream) {
 	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+	_, err = js.CreateStream(t.Context(), cfg)
+	for range 50 { // the server may still be removing the old one's files
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != streamCreateFailed {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		_, err = js.CreateStream(t.Context(), cfg)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -128,16 +129,15 @@ func TestFullAndShort(t *testing.T) {
 		t.Errorf("full: %v", err)
 	}
 	os.Remove(filepath.Join(dir, "a"))
-	short := false
+	var short atomic.Bool
 	f.SetFault(func(c Call) Outcome {
-		if c.Op == "write" && !short {
-			short = true
+		if c.Op == "write" && short.CompareAndSwap(false, true) {
 			return Outcome{Short: 2}
 		}
 		return Outcome{}
 	})
 	write(t, filepath.Join(dir, "b"), "1234", true) // os.File writes the rest
-	if got := content(filepath.Join(dir, "b")); got != "1234" || !short {
+	if got := content(filepath.Join(dir, "b")); got != "1234" || !short.Load() {
 		t.Errorf("%q", got)
 	}
 }
