@@ -53,6 +53,10 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 	if !i.ready.Load() {
 		return 0, 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
 	}
+	if len(ds) == 1 { // it is whole by itself; the server makes files for each batch
+		first, _, err = i.Append(ctx, ds[0], "")
+		return first, first, err
+	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	batch, before := nuid.Next(), i.led.Projected()
