@@ -94,18 +94,39 @@ func filled(b *testing.B, n int) *Ledger {
 	return l
 }
 
+// BenchmarkVerify verifies 100,000 events as users send them.
 func BenchmarkVerify(b *testing.B) {
-	l := filled(b, 100_000)
-	defer l.Close()
-	size := int64(0)
-	for _, s := range l.view.Load().all() {
-		size += s.size
-	}
-	b.SetBytes(size)
-	for b.Loop() {
-		if r, err := l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
-			b.Fatal(err, r)
-		}
+	for name, size := range map[string]int64{"plain": 1 << 40, "sealed": 6_000_000, "one": 45_000_000} {
+		b.Run(name, func(b *testing.B) {
+			c := DefaultConfig()
+			c.MaxFileSize = size
+			l := open(b, b.TempDir(), c)
+			defer l.Close()
+			f := &feed{t: b, l: l}
+			f.own()
+			events := sample.New(1)
+			batch := make([]Message, 100_000)
+			for i := range batch {
+				category, event := events.Next()
+				f.seq++
+				batch[i] = Message{Seq: f.seq, Time: epoch.Add(time.Duration(f.seq) * time.Millisecond), Subject: "events." + category, Data: event}
+			}
+			project(b, l, batch...)
+			f.at = time.Duration(f.seq) * time.Second
+			if name != "plain" {
+				f.settleSeals()
+			}
+			n := int64(0)
+			for _, s := range l.view.Load().all() {
+				n += s.size
+			}
+			b.SetBytes(n)
+			for b.Loop() {
+				if r, err := l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
+					b.Fatal(err, r)
+				}
+			}
+		})
 	}
 }
 

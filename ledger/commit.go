@@ -12,8 +12,9 @@ import (
 const (
 	backlog    = 8                // events of a commit that tell of more to come
 	apart      = time.Millisecond // of such commits, at least
-	tailBytes  = 256 << 10        // of committed lines that stay in memory
-	spareBytes = 4 << 20          // of a buffer that is used again
+	crowdStays = 20 * time.Millisecond
+	tailBytes  = 256 << 10 // of committed lines that stay in memory
+	spareBytes = 4 << 20   // of a buffer that is used again
 )
 
 // commitAll is the committer: it takes what is there, writes it, makes it
@@ -23,6 +24,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 	var spare []byte
 	var before Commit
 	var began time.Time
+	var crowd crowd
 	for {
 		select {
 		case <-l.work:
@@ -33,6 +35,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 			continue
 		}
 		l.keepApart(began, before.Events)
+		l.gather(crowd)
 		l.mu.Lock()
 		parts, v := l.proj.take(spare)
 		l.room.Broadcast()
@@ -53,12 +56,14 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if before = done; done.Events >= backlog {
 			l.burst.Store(began.UnixNano())
 		}
-		v.tail = tailOf(last.tail, parts)
-		if spare = parts[len(parts)-1].lines; cap(spare) > spareBytes {
-			spare = nil
+		v.tail = l.tail.add(parts)
+		if spare = parts[len(parts)-1].lines; cap(spare) > spareBytes && len(spare) < cap(spare)/16 {
+			spare = nil // the burst that it grew in is over
 		}
 		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
-		l.publish(v)
+		if woken := l.publish(v); woken >= backlog {
+			crowd.size, crowd.seen = woken, time.Now()
+		}
 		if l.opts.Committed != nil {
 			l.opts.Committed(done)
 		}
@@ -69,15 +74,32 @@ func (l *Ledger) commitAll(ctx context.Context) {
 }
 
 // keepApart lets a millisecond pass between the beginnings of two commits when
-// the first held many events, and up to three more in a large burst for which
+// the first held many events, and up to nine more in a large burst for which
 // nobody waits: an fsync costs more than the events that it would not wait for.
 func (l *Ledger) keepApart(began time.Time, events int64) {
 	if events < backlog {
 		return
 	}
 	time.Sleep(time.Until(began.Add(apart)))
-	for n := 0; n < 3 && events >= 8*backlog && !l.waited(); n++ {
+	for n := 0; n < 9 && events >= 8*backlog && l.waiting() == 0; n++ {
 		time.Sleep(apart)
+	}
+}
+
+// A crowd is many callers who waited for one commit: they are soon back.
+type crowd struct {
+	size int
+	seen time.Time
+}
+
+// gather lets a crowd come together again, for a millisecond at most: else the
+// first of it has a commit to himself, and the others wait for that one too.
+func (l *Ledger) gather(c crowd) {
+	if time.Since(c.seen) > crowdStays {
+		return
+	}
+	for n := 0; n < 4 && l.waiting() < c.size/2; n++ {
+		time.Sleep(apart / 4)
 	}
 }
 
@@ -158,29 +180,40 @@ func (l *Ledger) probe() error {
 	return err
 }
 
-// publish makes a commit visible and tells all who wait.
-func (l *Ledger) publish(v *view) {
+// publish makes a commit visible and tells all who wait. It says how many
+// waited for just this commit.
+func (l *Ledger) publish(v *view) (woken int) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.view.Store(v)
+	woken = len(l.waits)
 	l.release(v.head.ID)
 	close(l.notice)
 	l.notice = make(chan struct{})
+	return woken - len(l.waits)
 }
 
-// tailOf is the end of the active segment that stays in memory, for callers who
+// A tail is the end of the active segment that stays in memory, for callers who
 // ask for the event that they waited for: nothing when a commit was large.
-func tailOf(tail, parts []part) []part {
+type tail struct {
+	parts []part // readers have some of it: it is only ever appended to, and cut at its beginning
+	bytes int
+}
+
+// add takes a commit, and gives the parts for its view.
+func (t *tail) add(parts []part) []part {
 	last := parts[len(parts)-1]
 	if len(last.lines) > tailBytes/4 {
+		*t = tail{}
 		return nil
 	}
-	last.lines = slices.Clone(last.lines) // the projection gets the buffer back
-	all, bytes := append(slices.Clip(tail), last), 0
-	for i, p := range slices.Backward(all) {
-		if bytes += len(p.lines); bytes > tailBytes || p.name != last.name {
-			return slices.Clone(all[i+1:])
-		}
+	if len(t.parts) > 0 && t.parts[0].name != last.name {
+		*t = tail{}
 	}
-	return all
+	last.lines = slices.Clone(last.lines) // the projection gets the buffer back
+	t.parts = append(t.parts, last)
+	for t.bytes += len(last.lines); t.bytes > tailBytes; t.parts = t.parts[1:] {
+		t.bytes -= len(t.parts[0].lines)
+	}
+	return slices.Clip(t.parts)
 }

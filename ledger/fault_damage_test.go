@@ -79,7 +79,7 @@ func TestEveryFlippedBitOfAnActiveSegmentIsPlaced(t *testing.T) {
 // flipLine flips each bit of a line and says where that is not found in it or
 // the next.
 func flipLine(name string, lines [][]byte, i int) string {
-	v, k, c := &verification{}, lineChecker{}, checkedLine{}
+	v, k, b := &verification{}, newLineChecker(), &lineBatch{}
 	fresh := tallyFor(lines, i)
 	two := bytes.Join(lines[i:min(i+2, len(lines))], nil)
 	for at := range lines[i] {
@@ -89,12 +89,9 @@ func flipLine(name string, lines [][]byte, i int) string {
 			}
 			two[at] ^= 1 << bit
 			r := fresh(name)
-			for rest := two; len(rest) > 0 && len(r.findings) == 0; {
-				n := bytes.IndexByte(rest, '\n')
-				k.check(&c, rest[:n+1])
-				v.line(r, &c)
-				rest = rest[n+1:]
-			}
+			b.text, b.runs = two, b.runs[:0]
+			k.checkAll(b)
+			v.take(r, b)
 			two[at] ^= 1 << bit
 			if len(r.findings) == 0 || r.findings[0].Line < int64(i)+1 || r.findings[0].Line > int64(i)+2 {
 				return fmt.Sprintf("line %d, byte %d, bit %d: %+v", i+1, at, bit, r.findings)

@@ -92,7 +92,7 @@ func FuzzParseLine(f *testing.F) {
 func FuzzParseManifest(f *testing.F) {
 	tl := newTally("events_20251224_100000", 1)
 	l := line{id: 1, time: microsOf(epoch), category: []byte("user"), prev: []byte(GenesisHash)}
-	tl.add(&l, []byte("line\n"), []byte(GenesisHash))
+	tl.add(&l, []byte("line\n"), []byte(GenesisHash), new([32]byte))
 	m, categories := tl.manifest()
 	m.Map = packMap(categories)
 	f.Add(m.canonical())
@@ -154,14 +154,10 @@ func FuzzSegment(f *testing.F) {
 	name := strings.TrimSuffix(filepath.Base(path[0]), suffixPlain)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, r := &verification{}, &segmentResult{in: verifyInput{name: name}, file: name + suffixPlain}
-		var k lineChecker
-		for line := range bytes.Lines(b) {
-			if c := (checkedLine{}); bytes.HasSuffix(line, []byte("\n")) {
-				k.check(&c, line)
-				v.line(r, &c)
-			}
-		}
 		end := bytes.LastIndexByte(b, '\n') + 1
+		batch := &lineBatch{text: b[:end]}
+		newLineChecker().checkAll(batch)
+		v.take(r, batch)
 		if first := string(r.prev) == GenesisHash && r.from == 1; first && len(r.findings) == 0 && len(r.gaps) == 0 && !bytes.HasPrefix(whole, b[:end]) {
 			t.Fatalf("sound: %q", b)
 		}

@@ -46,17 +46,28 @@ type growing struct {
 	unclear bool // the lines are not in order: they have to be read to be found
 }
 
-// A posting is where a value is: many values are in one event only.
+// A posting is where a value is. The last positions wait in few: a bitmap takes
+// many at once more cheaply, and many values are in a few events only.
 type posting struct {
-	only uint32
-	all  *roaring.Bitmap // once there are more
+	few []uint32
+	all *roaring.Bitmap // nil until there are many, or somebody asks
 }
 
+// fewest is how many positions a bitmap takes at once.
+const fewest = 64
+
 func (p *posting) add(pos uint32) {
-	if p.all == nil {
-		p.all = roaring.BitmapOf(p.only)
+	if p.few = append(p.few, pos); len(p.few) == fewest {
+		p.fold()
 	}
-	p.all.Add(pos)
+}
+
+func (p *posting) fold() {
+	if p.all == nil {
+		p.all = roaring.New()
+	}
+	p.all.AddMany(p.few)
+	p.few = p.few[:0]
 }
 
 // bitmap gives the positions; nil for no posting.
@@ -64,8 +75,10 @@ func (p *posting) bitmap() *roaring.Bitmap {
 	switch {
 	case p == nil:
 		return nil
-	case p.all == nil:
-		return roaring.BitmapOf(p.only)
+	case p.all == nil && len(p.few) == 1:
+		return roaring.BitmapOf(p.few...)
+	case len(p.few) > 0:
+		p.fold()
 	}
 	return p.all
 }
@@ -89,11 +102,12 @@ func (g *growing) add(l *line) {
 	}
 	pos := uint32(at)
 	for i, v := range l.indexed() {
-		if p := g.values[i][string(v)]; p == nil {
-			g.values[i][string(v)] = &posting{only: pos}
-		} else {
-			p.add(pos)
+		p := g.values[i][string(v)]
+		if p == nil {
+			p = &posting{}
+			g.values[i][string(v)] = p
 		}
+		p.add(pos)
 	}
 	if hour := int64(l.time) / microsPerHour; len(g.hours) == 0 || g.hours[len(g.hours)-1].hour != hour {
 		g.hours = append(g.hours, hourMark{hour, pos})

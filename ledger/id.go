@@ -47,18 +47,28 @@ func parseID(b []byte) (ID, error) {
 		return 0, ErrMalformedID
 	}
 	var id ID
+	bad := byte(0)
 	for _, c := range b {
-		switch {
-		case c >= '0' && c <= '9':
-			id = id<<4 | ID(c-'0')
-		case c >= 'a' && c <= 'f':
-			id = id<<4 | ID(c-'a'+10)
-		default:
-			return 0, ErrMalformedID
-		}
+		d := hexValues[c]
+		bad |= d
+		id = id<<4 | ID(d)
+	}
+	if bad > 15 {
+		return 0, ErrMalformedID
 	}
 	return id, nil
 }
+
+// hexValues is what each lower-case hex digit stands for; 255: no such digit.
+var hexValues = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 255
+	}
+	for i, c := range []byte(hexDigits) {
+		values[c] = byte(i)
+	}
+	return values
+}()
 
 // A Head is the last event of a chain: what a witness has to keep.
 // The head of an empty ledger has id 0, GenesisHash and the zero time.

@@ -129,10 +129,10 @@ func (k keyring) sign(action string, statement []byte) ([]byte, error) {
 // verify tells whether the data of an own message carries a signature of the
 // ledger's key for this action, and gives the signed statement.
 func (k keyring) verify(action string, data []byte) (statement []byte, ok bool) {
-	statement, sig := []byte{'{'}, ""
-	eachMember(data, func(name, value []byte) {
+	statement, sig, isText := []byte{'{'}, "", false
+	whole := eachMember(data, func(name, value []byte) {
 		if string(name) == "signature" {
-			sig, _ = text(value)
+			sig, isText = text(value)
 			return
 		}
 		if len(statement) > 1 {
@@ -143,7 +143,7 @@ func (k keyring) verify(action string, data []byte) (statement []byte, ok bool) 
 	statement = append(statement, '}')
 	msg := noteText(action, statement) + "\n" + sig + "\n"
 	_, err := note.Open([]byte(msg), note.VerifierList(k.verifier))
-	return statement, err == nil
+	return statement, whole && isText && err == nil
 }
 
 // noteText is what is signed. The action stands in it, so that a statement

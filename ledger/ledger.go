@@ -74,6 +74,7 @@ type Ledger struct {
 	cache    cache
 
 	synced synced // owned by the committer, and by load and Recover without one
+	tail   tail   // likewise
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -132,6 +133,7 @@ func (l *Ledger) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	l.tail = tail{}
 	l.mu.Lock()
 	l.proj = proj
 	v := proj.view()

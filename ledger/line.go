@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 )
@@ -49,8 +50,9 @@ func parseLine(b []byte) (l line, err error) {
 // A lineParser is parseLine for many lines: most have the second of the one
 // before.
 type lineParser struct {
+	at     places // of the last line
 	second [len("2006-01-02T15:04:05.")]byte
-	at     micros // of that second
+	from   micros // of that second
 }
 
 // parse sets l, whatever it held; after an error it holds nothing of use.
@@ -59,20 +61,16 @@ func (p *lineParser) parse(b []byte, l *line) (err error) {
 		*l, err = parseGap(b)
 		return err
 	}
-	c := cursor{b: b}
-	l.gap = nil
-	l.idText = c.fixed(`{"id":"`, 12)
-	l.timeText = c.fixed(`","timestamp":"`, len(timestampLayout))
-	l.category = c.open(`","category":"`)
-	l.action = c.value(`,"action":`)
-	l.actor = c.value(`,"actor":`)
-	l.target = c.value(`,"target":`)
-	l.data = c.value(`,"data":`)
-	l.result = c.value(`,"result":`)
-	l.err = c.value(`,"error":`)
-	l.prev = c.fixed(`,"previous_hash":"`, 64)
-	l.hash = c.fixed(`","hash":"`, 64)
-	if c.literal(`"}`); c.bad || len(c.b) != 0 {
+	if !p.at.find(b) {
+		return errLine
+	}
+	return p.take(&p.at, b, l)
+}
+
+// take is parse of a line that has these places.
+func (p *lineParser) take(at *places, b []byte, l *line) (err error) {
+	l.take(at, b)
+	if bytes.IndexByte(l.prev, '"') >= 0 || bytes.IndexByte(l.hash, '"') >= 0 {
 		return errLine
 	}
 	if l.id, err = parseID(l.idText); err != nil {
@@ -82,6 +80,19 @@ func (p *lineParser) parse(b []byte, l *line) (err error) {
 		return errLine
 	}
 	return nil
+}
+
+// take sets the values of the line b to what stands at its places.
+func (l *line) take(p *places, b []byte) {
+	l.gap, l.idText, l.timeText = nil, b[idFrom:][:12:12], b[timeFrom:placeCategory-2:placeCategory-2]
+	l.category = b[categoryFrom : p.action-2 : p.action-2]
+	l.action = b[p.action+len(`"action":`) : p.actor-1 : p.actor-1]
+	l.actor = b[p.actor+len(`"actor":`) : p.target-1 : p.target-1]
+	l.target = b[p.target+len(`"target":`) : p.data-1 : p.data-1]
+	l.data = b[p.data+len(`"data":`) : p.result-1 : p.result-1]
+	l.result = b[p.result+len(`"result":`) : p.err-1 : p.err-1]
+	l.err = b[p.err+len(`"error":`) : p.prev-1 : p.prev-1]
+	l.prev, l.hash = p.prevHash(b), p.hash(b)
 }
 
 // micros is parseMicros.
@@ -95,15 +106,15 @@ func (p *lineParser) micros(b []byte) (micros, error) {
 			rest = 10*rest + micros(c-'0')
 		}
 		if b[n+6] == 'Z' {
-			return p.at + rest, nil
+			return p.from + rest, nil
 		}
 	}
 	at, err := parseMicros(b)
 	if err == nil {
 		copy(p.second[:], b)
-		p.at = at - at%1e6
+		p.from = at - at%1e6
 		if at < 0 && at%1e6 != 0 {
-			p.at -= 1e6
+			p.from -= 1e6
 		}
 	}
 	return at, err
@@ -164,9 +175,27 @@ func (l *line) append(b, scratch []byte) (out, scratchOut []byte, hash [64]byte)
 func (l *line) sound(scratch []byte) (bool, []byte) {
 	scratch = l.preimage(scratch[:0])
 	sum := sha256.Sum256(scratch)
-	var text [64]byte
-	hex.Encode(text[:], sum[:])
-	return bytes.Equal(text[:], l.hash), scratch
+	return isHex(l.hash, &sum), scratch
+}
+
+// hexPairs is each byte's two hex digits, little-endian.
+var hexPairs = func() (pairs [256]uint16) {
+	for i := range pairs {
+		pairs[i] = uint16(hexDigits[i>>4]) | uint16(hexDigits[i&15])<<8
+	}
+	return pairs
+}()
+
+// isHex tells whether text is sum in lower-case hex digits.
+func isHex(text []byte, sum *[sha256.Size]byte) bool {
+	if len(text) != 2*len(sum) {
+		return false
+	}
+	differ := uint16(0)
+	for i, b := range sum {
+		differ |= binary.LittleEndian.Uint16(text[2*i:]) ^ hexPairs[b]
+	}
+	return differ == 0
 }
 
 func parseGap(b []byte) (l line, err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -13,10 +14,15 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // noCategory stands in a category map for an id that has no event.
 const noCategory = 255
+
+// anyText lets a manifest be made of lines that somebody forged, whose texts
+// need not be UTF-8. It only has to be another one than what was sealed.
+var anyText = jsontext.AllowInvalidUTF8(true)
 
 // A Manifest says what was sealed. It is kept for ever; its digest is chained.
 type Manifest struct {
@@ -45,7 +51,7 @@ type CategoryCell struct {
 
 // canonical is the manifest as it is written.
 func (m Manifest) canonical() []byte {
-	b, err := json.Marshal(m)
+	b, err := json.Marshal(m, anyText)
 	if err != nil {
 		panic(fmt.Sprintf("ledger: marshalling a manifest: %v", err))
 	}
@@ -58,7 +64,7 @@ func (m Manifest) digest() string {
 	b, err := json.Marshal(struct {
 		Manifest
 		Map string `json:"category_map,omitzero"`
-	}{Manifest: m})
+	}{Manifest: m}, anyText)
 	if err != nil {
 		panic(fmt.Sprintf("ledger: marshalling a manifest: %v", err))
 	}
@@ -97,7 +103,28 @@ func parseManifest(b []byte) (Manifest, error) {
 	if !bytes.Equal(m.canonical(), bytes.TrimSuffix(b, []byte("\n"))) {
 		return m, fmt.Errorf("malformed manifest: not canonical")
 	}
+	first, err := ParseID(m.FirstID)
+	if err != nil {
+		return m, fmt.Errorf("malformed manifest: first_id: %w", err)
+	}
+	last, err := ParseID(m.LastID)
+	if err != nil {
+		return m, fmt.Errorf("malformed manifest: last_id: %w", err)
+	}
+	if n := m.mapLen(); n == 0 || last != first+ID(n)-1 {
+		return m, fmt.Errorf("malformed manifest: a category map of %d ids for %s to %s", n, first, last)
+	}
 	return m, nil
+}
+
+// mapLen is how many ids the category map has, by the end of its gzip member;
+// 0: it is none.
+func (m Manifest) mapLen() uint32 {
+	b, err := base64.StdEncoding.DecodeString(m.Map)
+	if err != nil || len(b) < 4 {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(b[len(b)-4:])
 }
 
 // A tally gathers, event by event, what a segment's manifest says.
@@ -114,6 +141,7 @@ type tally struct {
 	order       []string // categories as they appeared: what ids index for now
 	ids         []byte   // index into order, for each id from first on
 	missing     int64    // ids that events_missing stands for, but its own
+	hasher      *hasher
 }
 
 type cellTally struct {
@@ -121,15 +149,17 @@ type cellTally struct {
 	count       int64
 	first, last micros
 	tree        merkle
+	leaves      [][sha256.Size]byte // that are not in the tree yet
 }
 
 func newTally(name string, first ID) *tally {
-	return &tally{name: name, first: first, content: sha256.New(), cells: map[string]*cellTally{}}
+	return &tally{name: name, first: first, content: sha256.New(), cells: map[string]*cellTally{}, hasher: newHasher()}
 }
 
-// add takes the next event, raw being its line with the newline. The segment's
-// first id is that of its first event, or of the hole before it.
-func (t *tally) add(l *line, raw []byte, hash []byte) {
+// add takes the next event, raw being its line with the newline, and hash its
+// hash, sum in bytes. The segment's first id is that of its first event, or of
+// the hole before it.
+func (t *tally) add(l *line, raw, hash []byte, sum *[sha256.Size]byte) {
 	if len(t.ids) == 0 {
 		t.firstTime = l.time
 		copy(t.prev[:], l.prev)
@@ -138,17 +168,9 @@ func (t *tally) add(l *line, raw []byte, hash []byte) {
 		t.ids = append(t.ids, noCategory)
 		t.missing++
 	}
-	c := t.cells[string(l.category)]
-	if c == nil {
-		c = &cellTally{index: byte(len(t.order)), first: l.time}
-		t.order = append(t.order, string(l.category))
-		t.cells[string(l.category)] = c
-	}
-	var leaf [32]byte
-	hex.Decode(leaf[:], hash)
-	c.tree.add(&leaf)
-	c.count++
-	c.last = l.time
+	c, leaf := t.cell(l.category, l.time), [1][sha256.Size]byte{t.hasher.leaf(sum)}
+	c.tree.add(t.hasher, leaf[:])
+	c.count, c.last = c.count+1, l.time
 	t.ids = append(t.ids, c.index)
 	t.last, t.lastTime = l.id, l.time
 	copy(t.lastHash[:], hash)
@@ -157,6 +179,20 @@ func (t *tally) add(l *line, raw []byte, hash []byte) {
 		t.content.Write(raw)
 	}
 }
+
+// cell is that of a category, begun at a time when it is new.
+func (t *tally) cell(category []byte, at micros) *cellTally {
+	c := t.cells[string(category)]
+	if c == nil {
+		c = &cellTally{index: byte(len(t.order)), first: at}
+		t.order = append(t.order, string(category))
+		t.cells[string(category)] = c
+	}
+	return c
+}
+
+// next is the id behind the last one that the category map has.
+func (t *tally) next() ID { return t.first + ID(len(t.ids)) }
 
 // full tells whether the next event, n bytes at time at, belongs into a new
 // segment: decided by the events alone.
@@ -181,7 +217,7 @@ func (t *tally) manifest() (m Manifest, categories []byte) {
 	for i, name := range names {
 		c := t.cells[name]
 		place[c.index] = byte(i)
-		root := c.tree.root()
+		root := c.tree.root(t.hasher)
 		m.Categories = append(m.Categories, CategoryCell{name, c.count, c.first.text(), c.last.text(), hex.EncodeToString(root[:])})
 	}
 	ids := make([]byte, len(t.ids))

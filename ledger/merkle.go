@@ -2,40 +2,48 @@ package ledger
 
 import "crypto/sha256"
 
-// A merkle grows an RFC 6962 Merkle tree by its right edge: one hash for each
-// complete subtree, the largest first; their sizes are the bits of n.
+// A merkle grows an RFC 6962 Merkle tree by its right edge: the hash of each
+// complete subtree, by its height; n has their sizes as bits.
 type merkle struct {
 	n    uint64
-	edge [][sha256.Size]byte
+	edge [64][sha256.Size]byte
 }
 
-// add appends a leaf.
-func (m *merkle) add(leaf *[sha256.Size]byte) {
-	var record [1 + sha256.Size]byte // 0 and the leaf
-	copy(record[1:], leaf[:])
-	h := sha256.Sum256(record[:])
-	for n := m.n; n&1 == 1; n >>= 1 {
-		h = node(&m.edge[len(m.edge)-1], &h)
-		m.edge = m.edge[:len(m.edge)-1]
+// add appends leaves with these hashes, which it overwrites.
+func (m *merkle) add(s *hasher, level [][sha256.Size]byte) {
+	n := m.n
+	m.n += uint64(len(level))
+	for height := 0; len(level) > 0; height++ {
+		from, to := 0, 0 // of level, in place
+		if n>>height&1 == 1 {
+			level[0] = s.node(&m.edge[height], &level[0])
+			from, to = 1, 1
+		}
+		for ; from+4 <= len(level); from, to = from+4, to+2 {
+			level[to], level[to+1] = s.nodes([4]*[sha256.Size]byte{&level[from], &level[from+1], &level[from+2], &level[from+3]})
+		}
+		if from+2 <= len(level) {
+			level[to] = s.node(&level[from], &level[from+1])
+			from, to = from+2, to+1
+		}
+		if from < len(level) {
+			m.edge[height] = level[from]
+		}
+		level = level[:to]
 	}
-	m.edge = append(m.edge, h)
-	m.n++
-}
-
-// node is the hash of an inner node.
-func node(left, right *[sha256.Size]byte) [sha256.Size]byte {
-	var b [1 + 2*sha256.Size]byte
-	b[0] = 1
-	copy(b[1:], left[:])
-	copy(b[1+sha256.Size:], right[:])
-	return sha256.Sum256(b[:])
 }
 
 // root is the tree's hash; m must not be empty.
-func (m *merkle) root() [sha256.Size]byte {
-	h := m.edge[len(m.edge)-1]
-	for k := len(m.edge) - 2; k >= 0; k-- {
-		h = node(&m.edge[k], &h)
+func (m *merkle) root(s *hasher) (h [sha256.Size]byte) {
+	begun := false
+	for height := range m.edge {
+		switch {
+		case m.n>>height&1 == 0:
+		case begun:
+			h = s.node(&m.edge[height], &h)
+		default:
+			h, begun = m.edge[height], true
+		}
 	}
 	return h
 }

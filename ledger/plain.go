@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"slices"
 	"unicode/utf8"
 )
@@ -17,14 +19,13 @@ const plainNesting = 16
 type plain struct {
 	in      []byte
 	at      int
-	out     []byte   // canonical values; earlier ones stay, drafts point to them
-	members []member // of the objects that are open
-	seen    [][]byte // names of the event's own members
-	scratch []byte
+	out     []byte   // values that are not canonical as they stand in in; earlier ones stay, drafts point to them
+	members []member // of the objects and arrays that are open
 }
 
-// A member is one of an object's, where it stands in out.
-type member struct{ start, nameEnd, end int }
+// A member is one of an object's: its name, and all of it, canonical. Of an
+// array's it is the value.
+type member struct{ name, whole []byte }
 
 // decode is decode with what p has at hand.
 func (p *plain) decode(body []byte, category string, known map[string]Policy) (Draft, error) {
@@ -42,14 +43,14 @@ func (p *plain) event(body []byte, category string, known map[string]Policy) (d 
 	}
 	d = newDraft(category)
 	var bad InvalidError
-	p.seen = p.seen[:0]
-	for {
+	for seen := uint(0); ; {
 		name, ok := p.name()
-		if !ok || slices.ContainsFunc(p.seen, func(s []byte) bool { return bytes.Equal(s, name) }) {
+		field := fieldBit(name)
+		if !ok || field == 0 || seen&field != 0 {
 			return d, false
 		}
-		p.seen = append(p.seen, name)
-		value, ok := p.topValue()
+		seen |= field
+		value, ok := p.value(2)
 		if !ok {
 			return d, false
 		}
@@ -69,149 +70,170 @@ func (p *plain) event(body []byte, category string, known map[string]Policy) (d 
 	return d, len(bad.Fields) == 0
 }
 
-// topValue takes an event's member: of its body where it is a string, else of out.
-func (p *plain) topValue() ([]byte, bool) {
-	p.space()
-	if start := p.at; p.text() {
-		return p.in[start:p.at:p.at], true
+// fieldBit is a bit for each field that a publisher gives; 0: it is none.
+func fieldBit(name []byte) uint {
+	switch string(name) {
+	case "category":
+		return 1
+	case "action":
+		return 2
+	case "actor":
+		return 4
+	case "target":
+		return 8
+	case "data":
+		return 16
+	case "result":
+		return 32
+	case "error":
+		return 64
 	}
-	start := len(p.out)
-	if !p.value(2) {
-		return nil, false
-	}
-	return p.out[start:len(p.out):len(p.out)], true
+	return 0
 }
 
-// value appends one value to out.
-func (p *plain) value(depth int) bool {
+// value takes a value and gives its canonical form: a part of in where it
+// stands there, else of out.
+func (p *plain) value(depth int) ([]byte, bool) {
 	p.space()
 	if p.at == len(p.in) || depth > plainNesting {
-		return false
+		return nil, false
 	}
-	start := p.at
-	switch c := p.in[p.at]; c {
+	start, ok := p.at, false
+	switch p.in[start] {
 	case '{':
 		return p.object(depth)
 	case '[':
 		return p.array(depth)
 	case '"':
-		if !p.text() {
-			return false
-		}
+		ok = p.text()
 	case 't', 'f', 'n':
-		if !p.word("true") && !p.word("false") && !p.word("null") {
-			return false
-		}
+		ok = p.word("true") || p.word("false") || p.word("null")
 	default:
 		return p.number()
 	}
-	p.out = append(p.out, p.in[start:p.at]...)
-	return true
+	return p.in[start:p.at:p.at], ok
 }
 
-// object appends an object, its members sorted by name.
-func (p *plain) object(depth int) bool {
-	p.at++
-	first, start, sorted := len(p.members), len(p.out), true
-	p.out = append(p.out, '{')
-	if p.open('}') {
-		p.out = append(p.out, '}')
-		return true
+// object takes an object, whose canonical form has its members sorted by name.
+func (p *plain) object(depth int) ([]byte, bool) {
+	start, made, first, sorted := p.at, len(p.out), len(p.members), true
+	if p.at++; p.open('}') {
+		return jsonEmpty, true
 	}
 	for {
-		m := member{start: len(p.out)}
+		p.space()
+		from, before := p.at, len(p.out)
 		name, ok := p.name()
 		if !ok {
-			return false
+			return nil, false
 		}
-		p.out = append(append(append(p.out, '"'), name...), '"', ':')
-		m.nameEnd = len(p.out) - 2
-		if !p.value(depth + 1) {
-			return false
+		value, ok := p.value(depth + 1)
+		if !ok {
+			return nil, false
 		}
-		m.end = len(p.out)
-		if n := len(p.members); n > first && bytes.Compare(p.nameOf(p.members[n-1]), name) >= 0 {
+		whole := p.in[from:p.at]
+		if len(p.out) != before || len(whole) != len(name)+len(value)+len(`"":`) {
+			n := len(p.out)
+			p.out = append(append(append(append(p.out, '"'), name...), '"', ':'), value...)
+			whole = p.out[n:]
+		}
+		if n := len(p.members); n > first && bytes.Compare(p.members[n-1].name, name) >= 0 {
 			sorted = false
 		}
-		p.members = append(p.members, m)
+		p.members = append(p.members, member{name, whole})
 		if p.open(',') {
-			p.out = append(p.out, ',')
 			continue
 		}
-		if !p.open('}') || !sorted && !p.sort(p.members[first:], start) {
-			return false
-		}
+		members := p.members[first:]
 		p.members = p.members[:first]
-		p.out = append(p.out, '}')
-		return true
+		if !p.open('}') || !sorted && !sortMembers(members) {
+			return nil, false
+		}
+		return p.join('{', members, '}', start, sorted && made == len(p.out)), true
 	}
 }
 
-func (p *plain) nameOf(m member) []byte { return p.out[m.start+1 : m.nameEnd] }
-
-// sort brings an object's members into order; false when two have one name.
-func (p *plain) sort(members []member, start int) bool {
-	slices.SortFunc(members, func(a, b member) int { return bytes.Compare(p.nameOf(a), p.nameOf(b)) })
-	p.scratch = p.scratch[:0]
-	for i, m := range members {
-		if i > 0 && bytes.Equal(p.nameOf(members[i-1]), p.nameOf(m)) {
+// sortMembers brings an object's members into order; false when two have one name.
+func sortMembers(members []member) bool {
+	slices.SortFunc(members, func(a, b member) int { return bytes.Compare(a.name, b.name) })
+	for i := 1; i < len(members); i++ {
+		if bytes.Equal(members[i-1].name, members[i].name) {
 			return false
 		}
-		p.scratch = append(append(p.scratch, p.out[m.start:m.end]...), ',')
 	}
-	p.out = append(p.out[:start+1], p.scratch[:len(p.scratch)-1]...)
 	return true
 }
 
-func (p *plain) array(depth int) bool {
-	p.at++
-	p.out = append(p.out, '[')
-	if p.open(']') {
-		p.out = append(p.out, ']')
-		return true
+func (p *plain) array(depth int) ([]byte, bool) {
+	start, made, first := p.at, len(p.out), len(p.members)
+	if p.at++; p.open(']') {
+		return jsonNothing, true
 	}
 	for {
-		if !p.value(depth + 1) {
-			return false
+		value, ok := p.value(depth + 1)
+		if !ok {
+			return nil, false
 		}
+		p.members = append(p.members, member{whole: value})
 		if p.open(',') {
-			p.out = append(p.out, ',')
 			continue
 		}
-		p.out = append(p.out, ']')
-		return p.open(']')
+		members := p.members[first:]
+		p.members = p.members[:first]
+		if !p.open(']') {
+			return nil, false
+		}
+		return p.join('[', members, ']', start, made == len(p.out)), true
 	}
+}
+
+// join is the canonical form of what ends at p.at, in in where its parts are
+// in place there and nothing is between them.
+func (p *plain) join(open byte, members []member, shut byte, start int, inPlace bool) []byte {
+	size := 1 + len(members)
+	for i := range members {
+		size += len(members[i].whole)
+	}
+	if inPlace && p.at-start == size {
+		return p.in[start:p.at:p.at]
+	}
+	p.out = slices.Grow(p.out, size)
+	start = len(p.out)
+	p.out = append(p.out, open)
+	for i := range members {
+		p.out = append(append(p.out, members[i].whole...), ',')
+	}
+	p.out[len(p.out)-1] = shut
+	return p.out[start:len(p.out):len(p.out)]
 }
 
 // number takes an integer, or a fraction of at most 15 digits that is not
 // below 1e-6: no other number of so few digits has the same double, so that
 // ECMAScript writes these digits, without zeros at the end.
-func (p *plain) number() bool {
+func (p *plain) number() ([]byte, bool) {
 	start := p.at
 	negative := p.one('-')
 	whole := p.digits()
 	if whole == 0 || whole > 100 {
-		return false
+		return nil, false
 	}
 	zero := p.in[p.at-whole] == '0'
 	if zero && (whole > 1 || negative) {
-		return false
+		return nil, false
 	}
-	if end := p.at; p.one('.') {
+	end := p.at
+	if p.one('.') {
 		n := p.digits()
 		fraction := bytes.TrimRight(p.in[end+1:p.at], "0")
 		leading := len(fraction) - len(bytes.TrimLeft(fraction, "0"))
 		if n == 0 || whole+len(fraction) > 15 || zero && leading > 5 {
-			return false
+			return nil, false
 		}
-		p.out = append(p.out, p.in[start:end]...)
 		if len(fraction) > 0 {
-			p.out = append(append(p.out, '.'), fraction...)
+			end += 1 + len(fraction)
 		}
-		return true
 	}
-	p.out = append(p.out, p.in[start:p.at]...)
-	return true
+	return p.in[start:end:end], true
 }
 
 func (p *plain) digits() (n int) {
@@ -230,25 +252,40 @@ var ordinary = func() (t [256]bool) {
 	return t
 }()
 
+// special is where the first byte from i on is that is not ordinary; len(p.in): none.
+// It looks at eight bytes at once.
+func (p *plain) special(i int) int {
+	for ; i+8 <= len(p.in); i += 8 {
+		w := binary.LittleEndian.Uint64(p.in[i:])
+		quote, back := w^('"'*ones), w^('\\'*ones)
+		// The lowest byte of these that has its high bit is one: each borrows from higher ones only.
+		if found := (w | (w-0x20*ones)&^w | (quote-ones)&^quote | (back-ones)&^back) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(p.in) && ordinary[p.in[i]] {
+		i++
+	}
+	return i
+}
+
 // text passes over a string that is canonical as it stands.
 func (p *plain) text() bool {
-	if p.at == len(p.in) || p.in[p.at] != '"' {
-		return false
-	}
 	ascii := true
-	for i := p.at + 1; i < len(p.in); i++ {
+	for i := p.special(p.at + 1); i < len(p.in); i = p.special(i + 1) {
 		switch c := p.in[i]; {
-		case ordinary[c]:
+		case c == '"':
+			if !ascii && !utf8.Valid(p.in[p.at:i+1]) {
+				return false
+			}
+			p.at = i + 1
+			return true
 		case c >= 0x80:
 			ascii = false
 		case c == '\\':
 			if i++; i == len(p.in) || bytes.IndexByte([]byte(`"\bfnrt`), p.in[i]) < 0 {
 				return false
 			}
-		case c == '"':
-			whole := p.in[p.at : i+1]
-			p.at = i + 1
-			return ascii || utf8.Valid(whole)
 		default:
 			return false
 		}
@@ -263,9 +300,7 @@ func (p *plain) name() ([]byte, bool) {
 		return nil, false
 	}
 	start := p.at
-	for p.at < len(p.in) && ordinary[p.in[p.at]] {
-		p.at++
-	}
+	p.at = p.special(start)
 	name := p.in[start:p.at]
 	return name, p.one('"') && p.open(':')
 }
@@ -292,13 +327,14 @@ func (p *plain) word(w string) bool {
 	return true
 }
 
+// space passes over white space; mostly there is none.
 func (p *plain) space() {
-	for p.at < len(p.in) {
-		switch p.in[p.at] {
-		case ' ', '\t', '\r', '\n':
-			p.at++
-		default:
-			return
-		}
+	for p.at < len(p.in) && p.in[p.at] <= ' ' && p.white() {
+		p.at++
 	}
+}
+
+func (p *plain) white() bool {
+	c := p.in[p.at]
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n'
 }

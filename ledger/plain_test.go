@@ -18,6 +18,7 @@ var oddBodies = []string{
 	`{"action":"a","actor":"b","data":{"n":0.000001,"m":-12.25,"l":99999999999999999999999}}`,
 	`{"action":"ä","actor":"日本","data":{"ä":1,"b":"\u00e4"}}`, `{"action":"a\n\"\\","actor":"\/","target":"` + "\x7f" + `"}`, `{"action":"a\n\"\\","actor":"b","target":"` + "\x7f" + `"}`,
 	`{"action":"a","actor":"b","data":{"a b":1,"a":2,"a!":3,"":4}}`, `{"action":"a","actor":"b","data":{"x":"` + "\xff" + `"}}`,
+	`{"action":"` + "\xf7" + `""a","actor":"b"}`, `{"action":"a","actor":"b","data":{"x":"` + "\xf7" + `""y"}}`, `{"action":"a","actor":"b","data":["` + "\xf7" + `"1]}`,
 	`{"action":"a","actor":"b",}`, `{"action":"a","actor":"b"}x`, `{"action":"a","actor":"b","data":{"a":1,}}`, `{"action":"a","actor":"b","data":{"a":[1,]}}`,
 	`{}`, `[]`, `{"action":"a"}`, `{"action":"","actor":"b"}`, `{"action":1,"actor":"event-store"}`, `{"category":"service","action":"a","actor":"b"}`,
 	`{"category":"user","action":"a","actor":"b"}`, `{"category":"s\u0065rvice","action":"a","actor":"b"}`, `{"action":"a","actor":"b","id":"1","other":2}`,

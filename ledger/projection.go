@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -281,7 +283,9 @@ func (p *projection) count(l *line, raw, hash []byte) {
 	p.lines.offsets = append(p.lines.offsets, p.tally.bytes)
 	p.growing.add(l)
 	before := p.tally.missing
-	p.tally.add(l, raw, hash)
+	var sum [sha256.Size]byte
+	hex.Decode(sum[:], hash)
+	p.tally.add(l, raw, hash, &sum)
 	p.missing += p.tally.missing - before
 	if string(l.action) == `"events_missing"` && string(l.category) == CategoryLedger {
 		p.missing++ // the last missing id is the event's own

@@ -53,7 +53,7 @@ func (v *view) fresh(id ID) []byte {
 	if i+1 < len(lines.offsets) {
 		end = lines.offsets[i+1]
 	}
-	for _, p := range v.tail {
+	for _, p := range slices.Backward(v.tail) { // most ask for what is new
 		if start := lines.offsets[i] - p.at; start >= 0 && end-p.at <= int64(len(p.lines)) {
 			return p.lines[start : end-p.at-1 : end-p.at-1]
 		}

@@ -129,9 +129,9 @@ func (l *Ledger) compress(ctx context.Context, plain, zipped string) ([]block, e
 
 const (
 	busyFor     = 50 * time.Millisecond // after a commit of a burst
-	restFor     = 6                     // times as long as was worked
+	restFor     = 20                    // times as long as was worked
 	mayWait     = 4                     // ended segments, before sealing them goes first
-	longestRest = 100 * time.Millisecond
+	longestRest = 250 * time.Millisecond
 )
 
 // giveWay lets the sealer rest after some work.

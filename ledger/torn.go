@@ -22,6 +22,9 @@ func soundEnd(f *os.File) (end, size int64, err error) {
 		return 0, 0, err
 	}
 	from := max(0, size-maxTorn)
+	if zeros, err := hasZeros(f, from, size); err != nil || !zeros {
+		return end, size, err
+	}
 	tail := make([]byte, size-from)
 	if _, err := f.ReadAt(tail, from); err != nil {
 		return 0, 0, err
@@ -31,6 +34,18 @@ func soundEnd(f *os.File) (end, size int64, err error) {
 		return end, size, nil
 	}
 	return min(end, from+int64(line)), size, nil
+}
+
+// hasZeros tells whether there is a zero byte between two offsets of a file.
+func hasZeros(f *os.File, from, to int64) (bool, error) {
+	buf := make([]byte, 64<<10)
+	for ; from < to; from += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), to-from)]
+		if _, err := f.ReadAt(buf, from); err != nil || bytes.IndexByte(buf, 0) >= 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // firstHole finds where the line begins that has the first hole of a tail, and

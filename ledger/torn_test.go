@@ -38,6 +38,9 @@ func TestAHoleInATornCommitIsCutAndAZeroByteIsDamage(t *testing.T) {
 	if r := mustValid(t, dir, VerifyOptions{Heads: []Head{acknowledged}}); r.Events != 20 || !strings.Contains(strings.Join(r.NotChecked, "\n"), "torn tail") {
 		t.Errorf("%d events, not checked: %q", r.Events, r.NotChecked)
 	}
+	if r, err := VerifyDir(context.Background(), dir, VerifyOptions{Heads: []Head{head}}); err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "head_missing" {
+		t.Errorf("a head behind the hole: %v %+v", err, r)
+	}
 	l = open(t, dir, Config{})
 	if got := l.Head().ID; got != 20 {
 		t.Errorf("head %s, want 20", got)

@@ -102,10 +102,11 @@ type verification struct {
 	done     atomic.Int64
 	segsDone atomic.Int64
 	indexes  atomic.Int64 // that were compared with their lines
+	free     chan *lineBatch
 	total    int64
 	heads    map[ID][]string
-	mu       sync.Mutex
 	seen     map[ID]string // hashes at the heads' ids
+	mu       sync.Mutex    // of the report, while segments are verified
 }
 
 // A verifyInput is a segment to be verified: up to limit bytes of its lines.
@@ -188,6 +189,7 @@ func (v *verification) run(ctx context.Context) (*Report, error) {
 		v.total += in.size
 	}
 	v.results = make([]*segmentResult, len(v.inputs))
+	defer v.takeBatches()()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, in := range v.inputs {
@@ -243,6 +245,7 @@ func (v *verification) join() {
 		r.Events += s.events
 		r.AgedOut += s.aged
 		r.Missing = append(r.Missing, s.missing...)
+		maps.Copy(v.seen, s.seen)
 	}
 	v.checkOwn()
 	v.checkHeads()

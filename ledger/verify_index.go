@@ -109,8 +109,38 @@ func (c *indexCheck) event(l *line) {
 		}
 		c.hours, c.last = c.hours+1, mark
 	}
+	c.add(&c.lines, l, l.id)
+}
+
+// usable is c when there is something to compare.
+func (c *indexCheck) usable() *indexCheck {
+	if c == nil || c.spent {
+		return nil
+	}
+	return c
+}
+
+// add adds an event to sums. Several goroutines may do so, each to its own.
+func (c *indexCheck) add(sums *[indexedFields]uint64, l *line, id ID) {
+	pos := uint32(id - c.x.first)
 	for f, value := range l.indexed() {
-		c.lines[f] += pair(maphash.Bytes(c.seed, value), pos)
+		sums[f] += pair(maphash.Bytes(c.seed, value), pos)
+	}
+}
+
+// within tells whether no member begins in the next size bytes.
+func (c *indexCheck) within(size int) bool {
+	return c.usable() == nil || c.next == len(c.x.members) || c.off+int64(size) <= c.start
+}
+
+// follow takes the lines that follow a run's first, within a member.
+func (c *indexCheck) follow(run *lineRun) {
+	if c.usable() == nil {
+		return
+	}
+	c.off += int64(len(run.rest))
+	for f, sum := range run.sums {
+		c.lines[f] += sum
 	}
 }
 
@@ -170,7 +200,7 @@ func (c *indexCheck) end(r *segmentResult) error {
 			c.differs("the %s events are still there", name)
 		}
 	}
-	in := indexReader{index: c.x, kept: newRecent[bitmapKey, *roaring.Bitmap](0)}
+	in := indexReader{index: c.x, ahead: []byte{}}
 	defer in.close()
 	for f := range indexedFields {
 		sum, err := c.sum(&in, f)
@@ -188,6 +218,8 @@ func (c *indexCheck) end(r *segmentResult) error {
 // hide what its second bitmap has.
 func (c *indexCheck) sum(in *indexReader, field int) (sum uint64, err error) {
 	last, first := "", true
+	var bm roaring.Bitmap
+	var positions positions
 	for _, d := range in.dicts[field] {
 		entries, err := in.entries(d)
 		if err != nil {
@@ -198,13 +230,25 @@ func (c *indexCheck) sum(in *indexReader, field int) (sum uint64, err error) {
 				c.differs("%s %s is not in its place", fieldNames[field], quoteShort(e.value))
 			}
 			last, first = e.value, false
-			bm, err := in.bitmap(e)
+			value := maphash.String(c.seed, e.value)
+			if e.n == 0 {
+				sum += pair(value, e.only)
+				continue
+			}
+			b, err := in.part(e.off, e.n, e.sum)
 			if err != nil {
 				return 0, err
 			}
-			value := maphash.String(c.seed, e.value)
-			for pos := range roaring.Values(bm) {
-				sum += pair(value, pos)
+			if n, err := bm.FromBuffer(b); err != nil || n != e.n { // b holds until bm was read
+				return 0, errIndex
+			}
+			ascend := positions.each(&bm, func(some []uint32) {
+				for _, pos := range some {
+					sum += pair(value, pos)
+				}
+			})
+			if !ascend {
+				return 0, errIndex
 			}
 		}
 	}

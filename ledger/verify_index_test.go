@@ -32,11 +32,11 @@ func TestVerifyFindsAnIndexThatHidesAnEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, forge := range map[string]func(x *index, g *growing){
-		"an event of an actor":   func(_ *index, g *growing) { drop(g.values[fieldActor][`"u3"`].all) },
+		"an event of an actor":   func(_ *index, g *growing) { drop(g.values[fieldActor][`"u3"`].bitmap()) },
 		"an actor":               func(_ *index, g *growing) { delete(g.values[fieldActor], `"u3"`) },
-		"an event of a category": func(_ *index, g *growing) { drop(g.values[fieldCategory]["security"].all) },
+		"an event of a category": func(_ *index, g *growing) { drop(g.values[fieldCategory]["security"].bitmap()) },
 		"an event moved": func(_ *index, g *growing) {
-			b := g.values[fieldActor][`"u3"`].all
+			b := g.values[fieldActor][`"u3"`].bitmap()
 			g.values[fieldActor][`"u4"`].add(b.Minimum())
 			drop(b)
 		},

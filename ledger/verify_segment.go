@@ -31,12 +31,14 @@ type segmentResult struct {
 	gaps      []gapLine
 	tally     *tally
 	missing   []MissingRange
+	seen      map[ID]string // hashes at the heads' ids
 	own       []ownEvent
 	manifest  *Manifest // as it is on disk
 	index     *indexCheck
 	vouched   bool // a chained seal is that of the manifest
 	findings  []Finding
 	odd       []Finding // of members, told after what is wrong with lines
+	told      int       // odd members that are in it
 	omitted   int64
 }
 
@@ -84,34 +86,49 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	if r.zip = zip; zip {
 		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name)
 	}
-	end, size, err := int64(0), int64(0), error(nil)
 	if !zip && in.limit < 0 {
-		if end, size, err = v.end(f, in); err != nil {
-			return nil, err
-		}
-		in.limit = end
+		err = v.allLines(ctx, r, f)
+	} else {
+		err = v.readLines(ctx, r, f, in.limit)
 	}
-	counted := &countingReader{r: limited(f, zip, in.limit), tell: v.progress, ctx: ctx}
-	if err := v.readLines(r, counted, zip); err != nil {
-		return nil, err
-	}
-	if err := v.tail(r, f, end, size); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := v.readManifest(r); err != nil {
 		return nil, err
 	}
-	return r, v.compareIndex(r)
+	err = v.compareIndex(r)
+	if r.index != nil { // the open index goes: one for each segment would be there at once
+		r.index = &indexCheck{wrong: r.index.wrong, spent: r.index.spent}
+	}
+	return r, err
 }
 
 // readLines checks line after line. What a damaged compressed file hides is a
-// finding; a file that cannot be read is an error.
-func (v *verification) readLines(r *segmentResult, in *countingReader, zip bool) error {
-	if !zip {
-		return r.damaged(in, v.eachChecked(r, in, func() []oddMember { return nil }))
+// finding; a file that cannot be read is an error. From a member on that is not
+// as the store writes it, a compressed file is inflated in one go.
+func (v *verification) readLines(ctx context.Context, r *segmentResult, f *os.File, limit int64) error {
+	in := &countingReader{r: limited(f, r.zip, limit), tell: v.progress, ctx: ctx}
+	if !r.zip {
+		_, err := v.eachChecked(r, wholeLines(in, func() []oddMember { return nil }))
+		return r.damaged(in, err)
 	}
+	at, err := v.eachChecked(r, wholeMembers(in))
+	if at < 0 || err != nil {
+		return r.damaged(in, err)
+	}
+	read, err := f.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = f.Seek(at, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	in.tell(at - read)
 	members := newMemberReader(in, streamBuffer)
-	return r.damaged(in, v.eachChecked(r, members, func() []oddMember { return members.odd }))
+	members.next, members.line = at, r.lines
+	_, err = v.eachChecked(r, wholeLines(members, func() []oddMember { return members.odd }))
+	return r.damaged(in, err)
 }
 
 // foundOdd notes a member that begins with the line at hand or before it.
@@ -137,13 +154,40 @@ func (r *segmentResult) expected() string {
 	return (r.last + 1).String()
 }
 
-// end finds where the whole lines of a plain segment end, and its size. Only
-// the active one, the last, can have a tail that a power loss tore.
-func (v *verification) end(f *os.File, in verifyInput) (end, size int64, err error) {
-	if in.name == v.inputs[len(v.inputs)-1].name {
-		return soundEnd(f)
+// allLines checks all lines of a plain segment's file, and what is behind
+// them. Only the active one, the last, can have a tail that a power loss tore:
+// that is looked for when something is wrong with its lines.
+func (v *verification) allLines(ctx context.Context, r *segmentResult, f *os.File) error {
+	end, size, err := lastLineEnd(f)
+	if err == nil {
+		err = v.readLines(ctx, r, f, end)
 	}
-	return lastLineEnd(f)
+	if err != nil {
+		return err
+	}
+	if len(r.findings) > 0 && v.last(r) {
+		sound, _, err := soundEnd(f)
+		if err != nil {
+			return err
+		}
+		if sound < end {
+			if _, err := f.Seek(0, io.SeekStart); err != nil {
+				return err
+			}
+			v.progress(-end)
+			*r = segmentResult{in: r.in, file: r.file}
+			if err := v.readLines(ctx, r, f, sound); err != nil {
+				return err
+			}
+			end = sound
+		}
+	}
+	return v.tail(r, f, end, size)
+}
+
+// last tells whether a segment is the last.
+func (v *verification) last(r *segmentResult) bool {
+	return r.in.name == v.inputs[len(v.inputs)-1].name
 }
 
 // tail looks at what stands behind the whole lines: a torn tail is what a
@@ -159,7 +203,7 @@ func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error
 			Message: fmt.Sprintf("%s, line %d: it does not end with a newline", r.file, r.lines+1)})
 		return nil
 	}
-	if r.in.name == v.inputs[len(v.inputs)-1].name {
+	if v.last(r) {
 		v.mu.Lock()
 		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn tail", r.file, size-end))
 		v.mu.Unlock()
@@ -219,11 +263,16 @@ func (v *verification) line(r *segmentResult, c *checkedLine) {
 		r.own = append(r.own, ownEvent{l.id, l.time, string(l.category), action, bytes.Clone(l.data), r.file, r.lines})
 	}
 	if v.heads[l.id] != nil {
-		v.mu.Lock()
-		v.seen[l.id] = string(l.hash)
-		v.mu.Unlock()
+		if r.seen == nil {
+			r.seen = map[ID]string{}
+		}
+		r.seen[l.id] = string(l.hash)
 	}
 }
+
+// maxIDs is how many ids a segment's category map has at most: of more, a
+// forged id would take the memory.
+const maxIDs = 1 << 28
 
 // count gathers what the manifest of a sealed segment has to say.
 func (r *segmentResult) count(c *checkedLine, from ID) {
@@ -231,8 +280,8 @@ func (r *segmentResult) count(c *checkedLine, from ID) {
 		r.tally = newTally(r.in.name, from)
 		r.tally.content = nil // see contents
 	}
-	if l := &c.line; l.id >= r.tally.first+ID(len(r.tally.ids)) && l.id-r.tally.first < 1<<28 && c.sound {
-		r.tally.add(l, c.text, l.hash)
+	if l := &c.line; l.id >= r.tally.next() && l.id-r.tally.first < maxIDs && c.sound {
+		r.tally.add(l, c.text, l.hash, &c.sum)
 	} else {
 		r.tally.skip(c.text[:len(c.text)-1])
 	}
@@ -272,7 +321,7 @@ func (r *segmentResult) link(l *line, from ID) {
 // hole reads an events_missing event; it must name the ids up to its own.
 func (v *verification) hole(r *segmentResult, l *line) (from ID) {
 	var m MissingRange
-	eachMember(l.data, func(name, value []byte) {
+	whole := eachMember(l.data, func(name, value []byte) {
 		switch string(name) {
 		case "first_id":
 			m.FirstID, _ = text(value)
@@ -281,7 +330,7 @@ func (v *verification) hole(r *segmentResult, l *line) (from ID) {
 		}
 	})
 	from, err := ParseID(m.FirstID)
-	if err != nil || m.LastID != l.id.String() || from > l.id {
+	if err != nil || !whole || m.LastID != l.id.String() || from > l.id {
 		r.find(Finding{Kind: "malformed_hole", ID: l.id.String(), Line: r.lines, Message: fmt.Sprintf("event %s does not name the ids it stands for", l.id)})
 		return l.id
 	}

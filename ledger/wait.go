@@ -15,31 +15,52 @@ type wait struct {
 // Wait returns nil as soon as the id is committed: written and fsynced.
 func (l *Ledger) Wait(ctx context.Context, id ID) error {
 	for {
-		l.state.Lock()
-		if l.view.Load().head.ID >= id {
-			l.state.Unlock()
-			return nil
+		done, err := l.Await(id)
+		if done == nil {
+			return err
 		}
-		if err := l.err; err != nil {
-			l.state.Unlock()
-			return fmt.Errorf("%w: %w", ErrStopped, err)
-		}
-		w := wait{id, make(chan struct{})}
-		l.waits = append(l.waits, w)
-		l.state.Unlock()
 		select {
-		case <-w.done:
+		case <-done:
 		case <-ctx.Done():
 			return ctx.Err() // the wait is dropped when its id is committed
 		}
 	}
 }
 
-// waited tells whether anybody waits for a commit.
-func (l *Ledger) waited() bool {
+// Await is Wait for who waits for other things too. It gives a channel that is
+// closed when the id is committed or the ledger stopped before that: then it is
+// to be called again. A nil channel: there is nothing to wait for, and err says
+// what Wait would.
+func (l *Ledger) Await(id ID) (done <-chan struct{}, err error) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	return len(l.waits) > 0
+	if l.view.Load().head.ID >= id {
+		return nil, nil
+	}
+	if err := l.err; err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	w := wait{id, make(chan struct{})}
+	l.waits = append(l.waits, w)
+	return w.done, nil
+}
+
+// Tell closes done when Await's channel would be: for somebody who waits already.
+func (l *Ledger) Tell(id ID, done chan struct{}) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	if l.view.Load().head.ID >= id || l.err != nil {
+		close(done)
+		return
+	}
+	l.waits = append(l.waits, wait{id, done})
+}
+
+// waiting is how many wait for a commit.
+func (l *Ledger) waiting() int {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return len(l.waits)
 }
 
 // release wakes those who wait for ids up to one; l.state is held. A commit
