@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,16 +240,20 @@ func busyAnswers(t *testing.T, s *answers) {
 	quiet := slog.New(slog.DiscardHandler)
 	f := startWith(t, ledger.Options{Logger: quiet}, Options{Retention: passNothing{}, Logger: quiet})
 	var held sync.WaitGroup
-	leave := make(chan struct{})
+	leave, inside, all := make(chan struct{}), new(atomic.Int64), 0
 	defer held.Wait()
 	defer close(leave)
 	for path, n := range map[string]int{"/status": maxOthers, "/events/stream": maxFollowers, "/": maxOthers} {
+		all += n
 		for range n {
 			held.Go(func() {
 				defer func() { _ = recover() }() // a stream that cannot be written ends so
-				f.server.Config.Handler.ServeHTTP(stuck{httptest.NewRecorder(), leave}, httptest.NewRequest("GET", path, nil))
+				f.server.Config.Handler.ServeHTTP(stuck{httptest.NewRecorder(), leave, inside}, httptest.NewRequest("GET", path, nil))
 			})
 		}
+	}
+	for end := time.Now().Add(20 * time.Second); inside.Load() < int64(all) && time.Now().Before(end); { // who comes before has a place
+		time.Sleep(time.Millisecond)
 	}
 	for _, call := range calls() {
 		if call[1] != "/health" && call != [2]string{"POST", "/events"} && describes(call[0], call[1], 503) {
@@ -261,10 +266,12 @@ func busyAnswers(t *testing.T, s *answers) {
 // stuck is a client that takes nothing until it leaves.
 type stuck struct {
 	http.ResponseWriter
-	leave chan struct{}
+	leave  chan struct{}
+	inside *atomic.Int64
 }
 
 func (w stuck) Write([]byte) (int, error) {
+	w.inside.Add(1)
 	<-w.leave
 	return 0, io.ErrClosedPipe
 }

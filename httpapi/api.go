@@ -15,10 +15,8 @@ import (
 
 // Stream is what gives events their order: the way in for an append.
 type Stream interface {
-	// Append publishes one draft, with key as its idempotency key unless empty, and gives the id that it has in the
-	// stream; duplicate says that the key was known and the id is the first event's. It is not committed yet.
-	// ledger.ErrUnavailable when the stream is not there or refuses.
-	Append(ctx context.Context, d ledger.Draft, key string) (id ledger.ID, duplicate bool, err error)
+	// Send publishes one draft, with key as its idempotency key unless empty, and does not wait.
+	Send(d ledger.Draft, key string) Sent
 
 	// AppendBatch publishes all drafts or none; their ids are first to last without a hole.
 	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
@@ -33,6 +31,18 @@ type Stream interface {
 
 	// StreamStatus says how the stream is, from memory and at once.
 	StreamStatus() StreamStatus
+}
+
+// Sent is a draft that was published.
+type Sent interface {
+	// Committed gives a channel that is closed when the draft is committed, or will not be as things are. It may be closed
+	// early: Ack and the ledger tell.
+	Committed() <-chan struct{}
+
+	// Ack waits for the stream's answer, not beyond a time, and gives the id that the draft has in the stream; duplicate
+	// says that the key was known and the id is the first event's. ledger.ErrUnavailable when the stream is not there or
+	// refuses.
+	Ack(until time.Time) (id ledger.ID, duplicate bool, err error)
 }
 
 // StreamStatus is the stream as /status and /health show it.

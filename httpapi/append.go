@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -9,7 +8,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -70,22 +71,26 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 	if err := grantOf(r).permit(draft); err != nil {
 		return err
 	}
+	until := time.Now().Add(a.commitTimeout)
 	reset := a.stream.Reset() // before publishing, so that it is the reset of the stream that acknowledges
-	ctx, cancel := a.publishing(r)
-	id, duplicate, err := a.stream.Append(ctx, draft, key)
-	cancel()
+	sent := a.stream.Send(draft, key)
+	async := respondAsync(r)
+	if !async {
+		settle(r, sent, reset, until)
+	}
+	// Also for a client that is gone: it must not stay open whether its event is in the stream.
+	id, duplicate, err := sent.Ack(until)
 	if err != nil {
 		return unpublished(err)
 	}
 	if !duplicate {
 		defer func() { a.metrics.doors.came(a.ledger.Head().ID, id, draft) }()
 	}
-	async := respondAsync(r)
 	if async && !duplicate {
 		w.Header().Set("Preference-Applied", "respond-async")
 		return accepted(w, id)
 	}
-	committed, err := a.committed(r, id, reset)
+	committed, err := a.committed(r, id, reset, until)
 	if err != nil {
 		return err
 	}
@@ -104,8 +109,8 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 		return accepted(w, id)
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Location", "/events/"+id.String())
+	h["Content-Type"] = jsonType
+	h["Location"] = []string{"/events/" + id.String()}
 	w.WriteHeader(http.StatusCreated)
 	return writeLine(w, line)
 }
@@ -119,8 +124,9 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 	if err := grantOf(r).permit(drafts...); err != nil {
 		return err
 	}
+	until := time.Now().Add(a.commitTimeout)
 	reset := a.stream.Reset()
-	ctx, cancel := a.publishing(r)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), until)
 	first, last, err := a.stream.AppendBatch(ctx, drafts)
 	cancel()
 	if err != nil {
@@ -133,7 +139,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 		writeJSON(w, "application/json", http.StatusAccepted, answer)
 		return nil
 	}
-	committed, err := a.committed(r, last, reset)
+	committed, err := a.committed(r, last, reset, until)
 	if err != nil {
 		return err
 	}
@@ -157,12 +163,6 @@ type batchAnswer struct {
 	LastHash string `json:"last_hash,omitempty"`
 }
 
-// publishing gives the context to publish with: a client that goes away must not leave it open whether its event is in
-// the stream.
-func (a *API) publishing(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(r.Context()), a.commitTimeout)
-}
-
 // unpublished says more about a publish without an answer: only an idempotency key makes a repetition safe then.
 func unpublished(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -183,11 +183,14 @@ func accepted(w http.ResponseWriter, id ledger.ID) error {
 // appendType says whether the body is NDJSON; no Content-Type counts as JSON.
 func appendType(r *http.Request) (ndjson bool, err error) {
 	text := r.Header.Get("Content-Type")
-	media, _, err := mime.ParseMediaType(text)
+	media := "application/json"
+	if text != "" && text != media {
+		media, _, err = mime.ParseMediaType(text)
+	}
 	switch {
 	case r.Header.Get("Content-Encoding") != "":
 		return false, newProblem(http.StatusUnsupportedMediaType, "Content-Encoding is not supported")
-	case text == "", err == nil && media == "application/json":
+	case err == nil && media == "application/json":
 		return false, nil
 	case err == nil && media == "application/x-ndjson":
 		return true, nil
@@ -236,34 +239,32 @@ func respondAsync(r *http.Request) bool {
 
 // readBody reads the whole body, and says whether it is an array: its first byte decides which size is allowed.
 func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte, array bool, err error) {
-	limited := bufio.NewReader(http.MaxBytesReader(w, r.Body, maxBulkBody))
-	for !ndjson {
-		c, err := limited.ReadByte()
-		if err == io.EOF {
-			break
+	limited := http.MaxBytesReader(w, r.Body, maxBulkBody)
+	body = make([]byte, 0, min(max(r.ContentLength, 0), maxAnnounced)+bytes.MinRead)
+	limit, begun := maxEventBody, false
+	for {
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if !begun && !ndjson {
+			body = body[:copy(body, bytes.TrimLeft(body, " \t\r\n"))]
+			begun = len(body) > 0
+			array = begun && body[0] == '['
 		}
-		if err != nil {
+		if ndjson || array {
+			limit = maxBulkBody
+		}
+		switch {
+		case len(body) > limit:
+			return nil, false, &http.MaxBytesError{Limit: int64(limit)}
+		case err == io.EOF:
+			return body, array, nil
+		case err != nil:
 			return nil, false, unread(err)
 		}
-		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
-			continue
+		if len(body) == cap(body) {
+			body = slices.Grow(body, bytes.MinRead)
 		}
-		array = c == '['
-		limited.UnreadByte()
-		break
 	}
-	limit := int64(maxBulkBody)
-	if !ndjson && !array {
-		limit = maxEventBody
-	}
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), maxAnnounced)+bytes.MinRead))
-	if _, err := buf.ReadFrom(io.LimitReader(limited, limit+1)); err != nil {
-		return nil, false, unread(err)
-	}
-	if int64(buf.Len()) > limit {
-		return nil, false, &http.MaxBytesError{Limit: limit}
-	}
-	return buf.Bytes(), array, nil
 }
 
 // part is one event's text in a bulk body, with its place: a line or an item, from 1.

@@ -1,52 +1,53 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"home.lab/event-store/ledger"
 )
 
-// committed waits for id's commit: false when that takes longer than the time-out, or the ledger stopped before it. A
-// reset of the stream fails it: id may become another event's, or nobody's.
-func (a *API) committed(r *http.Request, id ledger.ID, reset <-chan struct{}) (bool, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), a.commitTimeout)
-	defer cancel()
-	err := a.wait(ctx, id, reset)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ledger.ErrStopped):
-		return false, nil // it is in the stream: an error would invite a duplicate
-	case errors.Is(err, errReset):
-		return false, notOwn(id)
+// settle waits until sent is acknowledged and committed, or for as long as it makes sense: the usual append sleeps here
+// once for both.
+func settle(r *http.Request, sent Sent, reset <-chan struct{}, until time.Time) {
+	due := time.NewTimer(time.Until(until))
+	defer due.Stop()
+	select {
+	case <-sent.Committed():
+	case <-due.C:
+	case <-reset:
+	case <-r.Context().Done():
 	}
-	return false, fmt.Errorf("waiting for the commit of %s: %w", id, err)
 }
 
-var errReset = errors.New("the stream was reset")
-
-// wait is the ledger's Wait that ends with errReset when reset is closed before the commit.
-func (a *API) wait(ctx context.Context, id ledger.ID, reset <-chan struct{}) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-reset:
-			cancel(errReset)
-		case <-ctx.Done():
-		}
-	}()
-	err := a.ledger.Wait(ctx, id)
-	switch {
-	case !errors.Is(err, context.Canceled):
-		return err
-	case a.ledger.Head().ID >= id:
-		return nil // committed in the moment of the reset
+// committed waits for id's commit: false when that takes longer than until, or the ledger stopped before it. A reset of
+// the stream fails it: id may become another event's, or nobody's.
+func (a *API) committed(r *http.Request, id ledger.ID, reset <-chan struct{}, until time.Time) (bool, error) {
+	if a.ledger.Head().ID >= id {
+		return true, nil
 	}
-	return context.Cause(ctx)
+	due := time.NewTimer(time.Until(until))
+	defer due.Stop()
+	for {
+		done, err := a.ledger.Await(id)
+		if done == nil {
+			return err == nil, nil // a stopped ledger is no error: it is in the stream, and an error would invite a duplicate
+		}
+		select {
+		case <-done:
+		case <-due.C:
+			return false, nil
+		case <-reset:
+			if a.ledger.Head().ID >= id {
+				return true, nil // committed in the moment of the reset
+			}
+			return false, notOwn(id)
+		case <-r.Context().Done():
+			return false, fmt.Errorf("waiting for the commit of %s: %w", id, r.Context().Err())
+		}
+	}
 }
 
 // own gives the line of a committed event, and an error (with the line) when it is not draft: a stream that was reset

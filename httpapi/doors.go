@@ -22,20 +22,26 @@ const (
 	doorStore = "store"
 )
 
-// An arrival is what came in at once.
+// An arrival is what came in at once, of one category.
 type arrival struct {
-	last   ledger.ID
-	door   string
-	counts map[string]int64 // by category
+	last ledger.ID
+	door
+	n int64
 }
 
 // came notes the drafts of one request, whose last has the id last.
 func (d *doors) came(head, last ledger.ID, drafts ...ledger.Draft) {
-	counts := make(map[string]int64, 1)
+	if len(drafts) == 1 {
+		d.add(head, arrival{last, door{doorHTTP, drafts[0].Category()}, 1})
+		return
+	}
+	counts := map[string]int64{}
 	for _, draft := range drafts {
 		counts[draft.Category()]++
 	}
-	d.add(head, arrival{last, doorHTTP, counts})
+	for category, n := range counts {
+		d.add(head, arrival{last, door{doorHTTP, category}, n})
+	}
 }
 
 func (d *doors) add(head ledger.ID, a arrival) {
@@ -48,9 +54,7 @@ func (d *doors) add(head ledger.ID, a arrival) {
 // settle counts what is committed now.
 func (d *doors) settle(head ledger.ID) {
 	for len(d.waiting) > 0 && d.waiting[0].last <= head {
-		for category, n := range d.waiting[0].counts {
-			d.counts[door{d.waiting[0].door, category}] += n
-		}
+		d.counts[d.waiting[0].door] += d.waiting[0].n
 		d.waiting = d.waiting[1:]
 	}
 }

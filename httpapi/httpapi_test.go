@@ -35,11 +35,21 @@ type fakeStream struct {
 	reset  chan struct{}
 }
 
-func (s *fakeStream) Append(ctx context.Context, d ledger.Draft, key string) (ledger.ID, bool, error) {
+func (s *fakeStream) Send(d ledger.Draft, key string) Sent {
+	sent := &fakeSent{wake: make(chan struct{})}
+	if sent.id, sent.duplicate, sent.err = s.append(d, key); sent.err != nil {
+		close(sent.wake)
+		return sent
+	}
+	s.ledger.Tell(sent.id, sent.wake)
+	return sent
+}
+
+func (s *fakeStream) append(d ledger.Draft, key string) (ledger.ID, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := errors.Join(s.err, ctx.Err()); err != nil {
-		return 0, false, err
+	if s.err != nil {
+		return 0, false, s.err
 	}
 	if id, ok := s.keys[key]; ok && key != "" {
 		return id, true, nil
@@ -48,6 +58,18 @@ func (s *fakeStream) Append(ctx context.Context, d ledger.Draft, key string) (le
 	s.keys[key] = id
 	return id, false, err
 }
+
+// fakeSent is acknowledged at once.
+type fakeSent struct {
+	id        ledger.ID
+	duplicate bool
+	err       error
+	wake      chan struct{}
+}
+
+func (s *fakeSent) Committed() <-chan struct{} { return s.wake }
+
+func (s *fakeSent) Ack(time.Time) (ledger.ID, bool, error) { return s.id, s.duplicate, s.err }
 
 func (s *fakeStream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
 	s.mu.Lock()

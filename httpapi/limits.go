@@ -66,12 +66,17 @@ type pacedBody struct {
 	control *http.ResponseController
 	room    *semaphore.Weighted
 	due     time.Time // of a body without a byte
+	more    int64     // seconds that were added for what was read
 	read    int64
 }
 
-// Read sets the due time of what is read; the server lifts it at the body's end.
+// Read moves the due time as the body arrives, by whole seconds: a short one keeps the first. The server lifts it at the
+// body's end.
 func (b *pacedBody) Read(p []byte) (int, error) {
-	b.control.SetReadDeadline(b.due.Add(time.Duration(b.read) * time.Second / bodyRate))
+	if more := b.read / bodyRate; more > b.more {
+		b.more = more
+		b.control.SetReadDeadline(b.due.Add(time.Duration(more) * time.Second))
+	}
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && !b.room.TryAcquire(int64(n)) {
 		return 0, errBusy
@@ -107,6 +112,7 @@ var (
 	nothing    = []string{"default-src 'none'; frame-ancestors 'none'"}
 	noReferrer = []string{"no-referrer"}
 	sameSite   = []string{"same-origin"}
+	jsonType   = []string{"application/json"}
 )
 
 // ownNames refuses requests for another host's name, in a store that is for this host alone: a page on the web could

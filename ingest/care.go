@@ -70,11 +70,6 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	actx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	info, err := i.check(actx)
-	if err == nil && full {
-		if err := i.trim(actx, info.State); err != nil && ctx.Err() == nil {
-			i.o.Logger.Warn("stream not trimmed, trying again", "stream", i.o.Stream, "error", err)
-		}
-	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		i.endEpoch("it is gone")
 		i.created.Store(0)
@@ -89,6 +84,11 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	}
 	if key := info.Config.Metadata[keyMetadata]; key != i.led.PublicKey() {
 		return fmt.Errorf("%w: stream %s says that it is of the ledger with the key %q", errReset, i.o.Stream, key)
+	}
+	if full {
+		if err := i.trim(actx, info.State); err != nil && ctx.Err() == nil {
+			i.o.Logger.Warn("stream not trimmed, trying again", "stream", i.o.Stream, "error", err)
+		}
 	}
 	return nil
 }

@@ -18,11 +18,12 @@ const (
 	batchBytes    = 8 << 20
 	pullBytes     = 32 << 20
 
-	watchEvery    = 5 * time.Second  // the stream's creation time
-	observeEvery  = time.Second      // what Status tells
-	driftEvery    = time.Minute      // the stream's settings
-	ownEvery      = time.Second      // the ledger's own messages
-	ownRepeat     = 30 * time.Second // before the same message is published again
+	watchEvery    = 5 * time.Second        // the stream's creation time
+	observeEvery  = time.Second            // what Status tells
+	driftEvery    = time.Minute            // the stream's settings
+	ownEvery      = time.Second            // the ledger's own messages
+	ownRepeat     = 30 * time.Second       // before the same message is published again
+	stillEvery    = 500 * time.Millisecond // without a message that is compared
 	headEvery     = 200 * time.Millisecond
 	backoffFirst  = 200 * time.Millisecond
 	backoffLast   = 2 * time.Second
@@ -122,10 +123,14 @@ func (i *Ingest) project(parent context.Context) (err error) {
 	defer readers.Wait()
 	defer cancel()
 	defer func() {
-		if err != nil {
-			i.atEnd.Store(false)
-			i.ready.Store(false) // compare before the next commit
+		if err == nil {
+			return
 		}
+		if parent.Err() != nil && i.alone() && i.ready.Load() {
+			i.watch(context.WithoutCancel(parent), true) // what is trimmed now need not be compared at the start
+		}
+		i.atEnd.Store(false)
+		i.ready.Store(false) // compare before the next commit
 	}()
 
 	info, err := i.info(ctx)
@@ -134,17 +139,11 @@ func (i *Ingest) project(parent context.Context) (err error) {
 	}
 	i.reached = false
 	i.setEnd(info.State.LastSeq <= uint64(i.led.Projected()))
-	it, err := i.messages(ctx, uint64(i.led.Projected())+1)
+	q, err := i.follow(ctx, uint64(i.led.Projected())+1)
 	if err != nil {
 		return err
 	}
-	defer func() { // the reader first: a reset inside it would outlive Stop
-		cancel()
-		readers.Wait()
-		it.Stop()
-	}()
-	q := newQueue()
-	readers.Go(func() { q.fill(ctx, it) })
+	defer q.stop()
 
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
@@ -220,42 +219,6 @@ func (i *Ingest) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return nil, fmt.Errorf("asking for stream %s: %w", i.o.Stream, err)
 	}
 	return s.CachedInfo(), nil
-}
-
-// messages opens an ordered consumer that begins at the sequence first.
-func (i *Ingest) messages(ctx context.Context, first uint64) (jetstream.MessagesContext, error) {
-	sctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	c, err := i.js.OrderedConsumer(sctx, i.o.Stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   first,
-		// A consumer that cannot be made again at once ends, so that stream and
-		// ledger are compared before the next.
-		MaxResetAttempts: 1,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)
-	}
-	it, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchMessages, pullBytes))
-	if err != nil {
-		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)
-	}
-	return it, nil
-}
-
-// next returns one message and how many come after it.
-func next(ctx context.Context, it jetstream.MessagesContext) (ledger.Message, uint64, error) {
-	msg, err := it.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		return ledger.Message{}, 0, err
-	}
-	meta, err := msg.Metadata()
-	if err != nil {
-		return ledger.Message{}, 0, fmt.Errorf("message on %s: %w", msg.Subject(), err)
-	}
-	return ledger.Message{
-		Seq: meta.Sequence.Stream, Time: meta.Timestamp, Subject: msg.Subject(), Data: msg.Data(),
-	}, meta.NumPending, nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -5,18 +5,13 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
-	"fmt"
+	"net"
 	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
 )
-
-// spareConnections are kept for the store's own, so that it can come back when
-// publishers have taken all others.
-const spareConnections = 8
 
 // A Publisher may come in to the embedded server: with a token, a user name
 // and password, or an nkey, whichever is set.
@@ -30,25 +25,19 @@ type Publisher struct {
 
 // logins decides who may come in to the embedded server and what he may do
 // there. nats-server calls Check for every connection.
-//
-// Every publisher's connection gets an account of its own, so that no
-// subscription, however wide, hears what is meant for another's inbox.
 type logins struct {
 	emb        *embedded
 	publishers []Publisher
 	open       bool // everybody is a publisher
 	prefix     string
-	max        int // connections
 
-	hashing  sync.Mutex // one password at a time: hashing is slow on purpose
-	right    sync.Map   // user name: the last password that was right, under key
-	key      [sha256.Size]byte
-	mu       sync.Mutex // for accounts
-	accounts []*server.Account
+	hashing sync.Mutex // one password at a time: hashing is slow on purpose
+	right   sync.Map   // user name: the last password that was right, under key
+	key     [sha256.Size]byte
 }
 
 func newLogins(e *embedded, o Options) *logins {
-	l := &logins{emb: e, publishers: o.Publishers, open: !o.Guarded, prefix: o.SubjectPrefix, max: o.MaxConnections}
+	l := &logins{emb: e, publishers: o.Publishers, open: !o.Guarded, prefix: o.SubjectPrefix}
 	rand.Read(l.key[:]) // never fails (crypto/rand)
 	return l
 }
@@ -60,15 +49,19 @@ func (l *logins) Check(c server.ClientAuthentication) bool {
 	case c.Kind() != server.CLIENT:
 		return false
 	case inProcess(c):
-		return same(o.Username, l.emb.user) && same(o.Password, l.emb.password) && l.admitStore(c)
-	case l.emb.srv.Load().NumClients() > l.max-spareConnections:
-		return false
+		return same(o.Username, l.emb.user) && same(o.Password, l.emb.password) && l.admit(c, l.emb.user, nil)
 	}
 	p := l.find(c, o)
-	return p != nil && l.admit(c, p)
+	if p == nil {
+		host, _, _ := net.SplitHostPort(c.RemoteAddress().String())
+		l.emb.refused(host)
+		return false
+	}
+	return l.admit(c, p.Name, l.permissions(p.Categories))
 }
 
-// inProcess tells whether a connection came through no listener.
+// inProcess tells whether a connection is the store's own: those of publishers
+// have the address that the gate gave them.
 func inProcess(c server.ClientAuthentication) bool {
 	address := c.RemoteAddress()
 	return address != nil && address.Network() == "pipe"
@@ -151,44 +144,13 @@ func (l *logins) permissions(categories []string) *server.Permissions {
 	}
 }
 
-func (l *logins) admitStore(c server.ClientAuthentication) bool {
+// admit lets a connection into the stream's account.
+func (l *logins) admit(c server.ClientAuthentication, name string, permissions *server.Permissions) bool {
 	account, err := l.emb.srv.Load().LookupAccount(storeAccount)
-	if err == nil {
-		c.RegisterUser(&server.User{Username: l.emb.user, Account: account})
-	}
-	return err == nil
-}
-
-// admit puts a publisher's connection into an account that nobody is in.
-func (l *logins) admit(c server.ClientAuthentication, p *Publisher) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	account, err := l.account()
 	if err != nil {
-		l.emb.log.Error("no account for a publisher", "error", err)
+		l.emb.log.Error("no account for a NATS connection", "error", err)
 		return false
 	}
-	c.RegisterUser(&server.User{Username: p.Name, Account: account, Permissions: l.permissions(p.Categories)})
+	c.RegisterUser(&server.User{Username: name, Account: account, Permissions: permissions})
 	return true
-}
-
-// account gives an empty account; there are never more than connections.
-func (l *logins) account() (*server.Account, error) {
-	for _, a := range l.accounts {
-		if a.NumLocalConnections() == 0 {
-			return a, nil
-		}
-	}
-	srv := l.emb.srv.Load()
-	store, err := srv.LookupAccount(storeAccount)
-	if err != nil {
-		return nil, err
-	}
-	a, err := srv.RegisterAccount(fmt.Sprintf("PUBLISHER_%d", len(l.accounts)+1))
-	if err != nil {
-		return nil, err
-	}
-	l.accounts = append(l.accounts, a)
-	events := l.prefix + ".>"
-	return a, errors.Join(a.AddServiceImport(store, events, events), a.AddStreamImport(store, headSubject, ""))
 }

@@ -195,29 +195,6 @@ func TestInboxesOfOthersAreOutOfReach(t *testing.T) {
 	}
 }
 
-// Accounts are used again: there are never more than connections at a time.
-func TestConnectionsThatEndLeaveTheirAccounts(t *testing.T) {
-	t.Parallel()
-	f := start(t, t.TempDir())
-	for range 20 {
-		nc := f.client()
-		if _, err := nc.Request("events.system", []byte(event), 5*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		nc.Close()
-		srv := f.ing.emb.srv.Load()
-		for end := time.Now().Add(5 * time.Second); srv.NumClients() > 1 && time.Now().Before(end); {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	if n := f.ing.emb.srv.Load().NumActiveAccounts(); n > 2 {
-		t.Errorf("%d active accounts", n)
-	}
-	if n := f.ing.emb.srv.Load().NumLoadedAccounts(); n > 8 {
-		t.Errorf("%d accounts for one connection at a time", n)
-	}
-}
-
 // Publishers cannot take the connections that the store itself may need.
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()

@@ -44,9 +44,15 @@ func branchOff(t *testing.T, js jetstream.JetStream, n int) (actions []string) {
 	makeAgain(t, js)
 	for k := range n {
 		actions = append(actions, fmt.Sprintf("late%dx", k))
-		if _, err := js.Publish(t.Context(), "events.system", fmt.Appendf(nil, `{"action":"%s","actor":"tester"}`, actions[k])); err != nil {
-			t.Fatal(err)
-		}
+		body := fmt.Appendf(nil, `{"action":"%s","actor":"tester"}`, actions[k])
+		// A store that moves the stream already takes its subjects away for a while.
+		soon(t, "a stream that takes "+actions[k], func() bool {
+			_, err := js.Publish(t.Context(), "events.system", body, jetstream.WithRetryAttempts(0))
+			if err != nil && !errors.Is(err, jetstream.ErrNoStreamResponse) {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
 	}
 	return actions
 }

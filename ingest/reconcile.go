@@ -151,40 +151,62 @@ func (i *Ingest) branch(ctx context.Context, st jetstream.StreamState) (from, to
 func (i *Ingest) compareRange(ctx context.Context, first, last uint64) (ledger.ID, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	it, err := i.messages(ctx, max(first, 1))
+	q, err := i.follow(ctx, max(first, 1))
 	if err != nil {
 		return 0, err
 	}
-	defer it.Stop()
+	defer q.stop()
 
 	told, matches, damaged := time.Now(), i.comparison(), false
+	still := time.NewTicker(stillEvery)
+	defer still.Stop()
+	var taken uint64
 	for {
-		m, pending, err := next(ctx, it)
+		select {
+		case <-q.ready:
+		case <-still.C: // another store may have purged what is compared
+			if drained, err := q.drained(ctx, taken); err != nil {
+				return 0, fmt.Errorf("comparing stream %s with the ledger: %w", i.o.Stream, err)
+			} else if drained {
+				return 0, nil
+			}
+			continue
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		still.Reset(stillEvery)
+		batch, pending, err := q.take()
+		taken += uint64(len(batch))
+		for _, m := range batch {
+			if m.Seq > last {
+				return 0, nil // the stream ends in a hole
+			}
+			same, err := matches(m)
+			if errors.Is(err, ledger.ErrDamaged) {
+				if !damaged { // altered where it lies: verification's to report, no other history
+					i.o.Logger.Error("stored events are damaged, run a verification", "id", ledger.ID(m.Seq).String(), "error", err)
+				}
+				damaged, same, err = true, true, nil
+			}
+			if err != nil {
+				return 0, fmt.Errorf("comparing event %s with the stream: %w", ledger.ID(m.Seq), err)
+			}
+			if !same {
+				return ledger.ID(m.Seq), nil
+			}
+			if m.Seq == last {
+				return 0, nil
+			}
+			if time.Since(told) > 5*time.Second {
+				told = time.Now()
+				i.o.Logger.Info("comparing stream with ledger", "id", ledger.ID(m.Seq).String(), "last_id", ledger.ID(last).String())
+			}
+		}
 		if err != nil {
 			return 0, fmt.Errorf("comparing stream %s with the ledger: %w", i.o.Stream, err)
 		}
-		if m.Seq > last {
-			return 0, nil // the stream ends in a hole
-		}
-		same, err := matches(m)
-		if errors.Is(err, ledger.ErrDamaged) {
-			if !damaged { // altered where it lies: verification's to report, no other history
-				i.o.Logger.Error("stored events are damaged, run a verification", "id", ledger.ID(m.Seq).String(), "error", err)
-			}
-			damaged, same, err = true, true, nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("comparing event %s with the stream: %w", ledger.ID(m.Seq), err)
-		}
-		if !same {
-			return ledger.ID(m.Seq), nil
-		}
-		if m.Seq == last || pending == 0 {
+		if len(batch) > 0 && pending == 0 {
 			return 0, nil
-		}
-		if time.Since(told) > 5*time.Second {
-			told = time.Now()
-			i.o.Logger.Info("comparing stream with ledger", "id", ledger.ID(m.Seq).String(), "last_id", ledger.ID(last).String())
 		}
 	}
 }

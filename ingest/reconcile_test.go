@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -229,5 +230,29 @@ func TestMessageTimesStepBack(t *testing.T) {
 	f = goesOn(t, dir, old, 4)
 	if first, last, differs, err := f.ing.Compare(t.Context()); err != nil || first != 2 || last != 4 || differs != 0 {
 		t.Errorf("Compare: %s to %s, differs %s, %v", first, last, differs, err)
+	}
+}
+
+// Another replica moves the stream forward while this one compares it: all that
+// was to be compared is gone, and so far nothing comes behind it.
+func TestComparisonOfWhatIsPurgedMeanwhileEnds(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	for k := range 5 {
+		publish(t, f.ing.js, k)
+	}
+	f.get(5)
+	s, err := f.ing.js.Stream(t.Context(), "EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := s.CachedInfo().State
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, _, differs, err := f.ing.branch(ctx, state); err != nil || differs != 0 {
+		t.Errorf("branch: %s %v", differs, err)
 	}
 }

@@ -84,6 +84,9 @@ func (e *embedded) restart(o Options) error {
 
 // address is where publishers connect, or "".
 func (e *embedded) address() string {
+	if g := e.gate.Load(); g != nil {
+		return g.listener.Addr().String()
+	}
 	if srv := e.srv.Load(); srv != nil && srv.Addr() != nil {
 		return srv.Addr().String()
 	}

@@ -2,16 +2,15 @@ package ingest
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,39 +28,38 @@ const (
 )
 
 const (
-	storeAccount = "STORE"
+	storeAccount  = "STORE"
+	accountConfig = "accounts { STORE { jetstream: enabled } }" // server.Options have no way to say it
 
 	// maxPending is what may wait for a connection: the store's own consumer
 	// pulls half of it. A client that reads nothing for writeDeadline is cut.
 	maxPending    = 2 * pullBytes
 	writeDeadline = 5 * time.Second
-	maxSubs       = 1000 // of one connection
-)
+	tlsTimeout    = 2 * time.Second // nats-server's own
+	maxSubs       = 1000            // of one connection
 
-// accountsConfig is in nats-server's configuration language, because accounts
-// with exports cannot be written as server.Options. Who comes in is put into
-// an account by logins.
-const accountsConfig = `
-accounts {
-  STORE {
-    jetstream: enabled
-    exports: [{service: "%s.>"}, {stream: "eventstore.head"}]
-  }
-}
-`
+	// spareConnections are kept for the store's own, so that it can come back when
+	// publishers have taken all others.
+	spareConnections = 8
+)
 
 // embedded is the NATS server inside this process.
 type embedded struct {
 	srv      atomic.Pointer[server.Server]
 	broken   atomic.Bool // its store failed to write: it has to be started again
 	drops    drops
-	user     string // the store's; empty when the operator's configuration has its own users
+	user     string // the store's; empty when the operator's configuration has its own users: there is no gate then
 	password string
 	log      *slog.Logger
 	refused  func(address string) // is told of refused logins
 	listen   bool
-	last     string      // the address that was listened on
-	admitted atomic.Bool // publishers were let in
+	at       string // the address to listen on
+	last     string // that was listened on
+	gate     atomic.Pointer[gate]
+	secure   *gateTLS      // of the gate
+	room     int           // of the gate: connections
+	patience time.Duration // of the gate
+	admitted atomic.Bool   // publishers were let in
 }
 
 // startServer starts the embedded server without its listener.
@@ -88,6 +86,12 @@ func (e *embedded) start(o Options) error {
 		opts.TLS, opts.TLSConfig = true, o.TLS
 	}
 	limit(opts, o)
+	if e.user != "" {
+		e.secure = takeTLS(opts)
+		e.room = max(opts.MaxConn-spareConnections, opts.MaxConn/2)
+		e.patience = opts.WriteDeadline
+		opts.ProxyProtocol = true // the gate says who is behind it
+	}
 	opts.DontListen = true
 	opts.NoSigs = true
 	opts.JetStream = true
@@ -115,6 +119,7 @@ func (e *embedded) start(o Options) error {
 		}
 	}
 	e.listen = o.Listen != "" || opts.Port != 0
+	e.at = net.JoinHostPort(cmp.Or(opts.Host, "0.0.0.0"), strconv.Itoa(max(opts.Port, 0))) // RANDOM_PORT is -1
 
 	srv, err := server.NewServer(opts)
 	if err != nil {
@@ -143,13 +148,25 @@ func (e *embedded) guard(opts *server.Options, o Options) error {
 		return fmt.Errorf("NATS listen address %s is reached from other hosts, and there are no users: configure nats.users or auth.tokens, "+
 			"or say server.open: true if everyone there may publish", o.Listen)
 	}
+	if opts.Websocket.Port != 0 || opts.MQTT.Port != 0 || opts.ProxyProtocol || opts.AllowNonTLS ||
+		opts.TLSHandshakeFirstFallback > 0 || opts.TLSPinnedCerts != nil || opts.TLSRateLimit != 0 || opts.OCSPConfig != nil || hasOCSPPeer(opts) {
+		return fmt.Errorf("nats-server configuration %s has websocket, mqtt, proxy_protocol, allow_non_tls, pinned_certs, connection_rate_limit, "+
+			"ocsp, ocsp_peer or handshake_first with a delay: these need accounts or users there", o.ServerConfig)
+	}
 	e.user = "store"
-	if err := opts.ProcessConfigString(fmt.Sprintf(accountsConfig, o.SubjectPrefix)); err != nil {
-		return fmt.Errorf("configuring the accounts of the embedded NATS server: %w", err)
+	if err := opts.ProcessConfigString(accountConfig); err != nil {
+		return fmt.Errorf("configuring the account of the embedded NATS server: %w", err)
 	}
 	opts.CustomClientAuthentication = newLogins(e, o)
 	opts.AlwaysEnableNonce = true // for nkeys
 	return nil
+}
+
+// hasOCSPPeer tells whether the certificates of clients are to be asked about;
+// server.Options do not say so to other packages.
+func hasOCSPPeer(opts *server.Options) bool {
+	t := reflect.ValueOf(opts).Elem().FieldByName("tlsConfigOpts")
+	return !t.IsNil() && !t.Elem().FieldByName("OCSPPeerConfig").IsNil()
 }
 
 // limit bounds what connections may take, where the operator's configuration
@@ -193,11 +210,45 @@ func setListen(opts *server.Options, listen string) error {
 	return nil
 }
 
+// takeTLS takes over what the options say of TLS: a connection inside the
+// process needs none.
+func takeTLS(opts *server.Options) *gateTLS {
+	if opts.TLSConfig == nil {
+		return nil
+	}
+	t := &gateTLS{opts.TLSConfig, opts.TLSHandshakeFirst, tlsTimeout}
+	if opts.TLSTimeout > 0 {
+		t.timeout = time.Duration(opts.TLSTimeout * float64(time.Second))
+	}
+	opts.AuthTimeout = cmp.Or(opts.AuthTimeout, server.AUTH_TIMEOUT.Seconds()) + t.timeout.Seconds() // it begins before the handshake
+	opts.TLS, opts.TLSConfig, opts.TLSHandshakeFirst = false, nil, false
+	return t
+}
+
 // openListener lets publishers in. A port in use is an error.
 func (e *embedded) openListener(listen string) error {
 	srv := e.srv.Load()
 	if !e.listen || srv == nil { // nil: it is being started again
 		return nil
+	}
+	if err := e.accept(srv, listen); err != nil {
+		return err
+	}
+	e.last = e.address()
+	e.admitted.Store(true)
+	return nil
+}
+
+// accept opens the gate, or the server's own listener where the operator's
+// configuration says who may come in.
+func (e *embedded) accept(srv *server.Server, listen string) error {
+	if e.user != "" {
+		g := &gate{tls: e.secure, server: e.InProcessConn, log: e.log, max: e.room, patience: e.patience}
+		err := g.listen(e.at)
+		if err == nil {
+			e.gate.Store(g)
+		}
+		return err
 	}
 	if listen != "" { // the server itself calls a failure to listen fatal
 		probe, err := net.Listen("tcp", listen)
@@ -209,10 +260,9 @@ func (e *embedded) openListener(listen string) error {
 	ready := make(chan struct{})
 	srv.AcceptLoop(ready)
 	<-ready
-	if e.last = e.address(); e.last == "" {
+	if srv.Addr() == nil {
 		return fmt.Errorf("opening the NATS listener on %s failed (see the log)", listen)
 	}
-	e.admitted.Store(true)
 	return nil
 }
 
@@ -220,6 +270,9 @@ func (e *embedded) stop() {
 	srv := e.srv.Load()
 	if srv == nil {
 		return
+	}
+	if g := e.gate.Swap(nil); g != nil {
+		g.close()
 	}
 	srv.Shutdown()
 	srv.WaitForShutdown()
@@ -238,33 +291,4 @@ func secret() string {
 	b := make([]byte, 16)
 	rand.Read(b) // never fails (crypto/rand)
 	return hex.EncodeToString(b)
-}
-
-// serverLog hands the server's log lines to slog.
-type serverLog struct {
-	*slog.Logger
-	e *embedded // is told when the server says that its store fails or its queue drops messages
-}
-
-func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
-func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
-func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
-func (l serverLog) Fatalf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
-func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
-func (l serverLog) Tracef(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
-
-func (l serverLog) line(level slog.Level, format string, v []any) {
-	text := strings.TrimSpace(fmt.Sprintf(format, v...))
-	if client, _, refused := strings.Cut(text, " - authentication error"); refused {
-		host, _, _ := net.SplitHostPort(strings.SplitN(client, " ", 2)[0])
-		l.e.refused(host) // who keeps count says so in the log, too
-		level = slog.LevelDebug
-	}
-	if strings.Contains(text, "failed to store a msg") || strings.Contains(text, "no space left on device") {
-		l.e.broken.Store(true)
-	}
-	if strings.HasPrefix(text, "Dropping messages due to excessive stream ingest rate") {
-		l.e.drops.add()
-	}
-	l.Log(context.Background(), level, "nats-server", "line", text)
 }

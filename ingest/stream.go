@@ -64,6 +64,8 @@ type Ingest struct {
 	closed <-chan struct{} // the connection has ended
 	reset  chan struct{}   // capacity 1: the connection is another one
 
+	ackPrefix []byte // of the PubAcks of most messages; see pubAck
+
 	ready   atomic.Bool  // reconciled: appends may pass
 	answers atomic.Bool  // the stream did when it was asked last
 	atEnd   atomic.Bool  // the consumer has seen the stream's last message
@@ -81,6 +83,7 @@ type Ingest struct {
 	told  map[string]bool // kinds of warnings that were logged and still hold
 	moved []Moved         // since Open
 	epoch epoch
+	acks  acks
 
 	replicas []Replica // that reported, last seen
 	name     string    // of this replica
@@ -99,7 +102,7 @@ type Ingest struct {
 func Open(ctx context.Context, o Options, l *ledger.Ledger) (*Ingest, error) {
 	o = withDefaults(o)
 	i := &Ingest{o: o, led: l, reset: make(chan struct{}, 1), nudge: make(chan struct{}, 1), sent: map[[sha256.Size]byte]time.Time{},
-		told: map[string]bool{}, epoch: epoch{over: make(chan struct{})}}
+		told: map[string]bool{}, epoch: epoch{over: make(chan struct{})}, ackPrefix: []byte(`{"stream":"` + o.Stream + `","seq":`)}
 	if err := i.open(ctx); err != nil {
 		i.Close()
 		return nil, err
@@ -140,6 +143,9 @@ func (i *Ingest) open(ctx context.Context) (err error) {
 	}
 	if i.js, err = jetstream.New(i.nc); err != nil {
 		return fmt.Errorf("using JetStream: %w", err)
+	}
+	if err := i.hearAcks(); err != nil {
+		return fmt.Errorf("hearing acknowledgements: %w", err)
 	}
 	if err := i.loadName(); err != nil {
 		return err

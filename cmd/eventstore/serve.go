@@ -250,9 +250,7 @@ func (p passes) Cleanup(ctx context.Context, dryRun bool) (any, error) {
 // stream is the ingest as the API wants it.
 type stream struct{ in *ingest.Ingest }
 
-func (s stream) Append(ctx context.Context, d ledger.Draft, key string) (ledger.ID, bool, error) {
-	return s.in.Append(ctx, d, key)
-}
+func (s stream) Send(d ledger.Draft, key string) httpapi.Sent { return s.in.Send(d, key) }
 
 func (s stream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
 	return s.in.AppendBatch(ctx, ds)
