@@ -204,6 +204,9 @@ func (b *bench) rounds(what string, store, raw func() (pace, error)) (pace, pace
 			name  string
 		}{{&raws, raw, "the ceiling"}, {&stores, store, "the store"}} {
 			b.say(fmt.Sprintf("%s: round %d of %d, %s", what, n+1, b.o.rounds, side.name))
+			b.store.settle()
+			b.raw.settle()
+			runtime.GC() // what the rounds before have left
 			l, err := side.run()
 			if err != nil {
 				return pace{}, pace{}, fmt.Errorf("measuring %s, %s: %w", what, side.name, err)

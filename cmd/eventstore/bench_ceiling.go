@@ -39,29 +39,9 @@ func ceilingCommand() *cobra.Command {
 	return cmd
 }
 
-// ceilingAccounts: who logs in as nobody is in the stream's account; the other one publishes out of an account of his
-// own, as the publishers of a store do.
-const ceilingAccounts = `
-no_auth_user: nobody
-accounts {
-  STREAM {
-    jetstream: enabled
-    users: [{user: nobody, password: nobody}]
-    exports: [{service: "events.>"}]
-  }
-  APART {
-    users: [{user: apart, password: apart}]
-    imports: [{service: {account: STREAM, subject: "events.>"}}]
-  }
-}
-`
-
 func serveCeiling(ctx context.Context, dir string, log *slog.Logger) error {
 	opts := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
 		SyncInterval: 5 * time.Second, StreamMaxBufferedMsgs: 10_000_000, StreamMaxBufferedSize: 2 << 30}
-	if err := opts.ProcessConfigString(ceilingAccounts); err != nil {
-		return err
-	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err

@@ -66,23 +66,15 @@ func repeat(callers int, d time.Duration, n int, f func(caller int) error) (pace
 	return pace{rate: float64(len(all)*n) / time.Since(start).Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
 }
 
-// measureJetStream is publishing with acknowledgements, until the last event is committed; and what it costs that a
-// publisher's connection has an account of its own, which the ceiling's has not.
+// measureJetStream is publishing with acknowledgements, until the last event is committed.
 func (b *bench) measureJetStream(ctx context.Context) error {
 	if b.store.nats == "" {
 		return nil
 	}
 	const name = "JetStream publish"
-	store, raw, err := b.publishRounds(ctx, name, jetStreamPublish, b.store)
-	if err != nil {
-		return err
-	}
+	store, raw, err := b.publishRounds(ctx, name, jetStreamPublish)
 	b.nats = store.rate
 	b.out.add(rate(name+" to commit", store, name+" + ordered consume", raw))
-	apart := *b.raw
-	apart.login = []nats.Option{nats.UserInfo("apart", "apart")}
-	alone, raw, err := b.publishRounds(ctx, name+", no ledger, accounts apart", jetStreamPublish, &apart)
-	b.out.add(rate("no ledger, accounts apart", alone, name+" + ordered consume", raw))
 	return err
 }
 
@@ -92,13 +84,13 @@ func (b *bench) measureCore(ctx context.Context) error {
 		return nil
 	}
 	const name = "core publish"
-	store, raw, err := b.publishRounds(ctx, name, corePublish, b.store)
+	store, raw, err := b.publishRounds(ctx, name, corePublish)
 	b.out.add(rate(name+" to commit", store, name+" + ordered consume", raw))
 	return err
 }
 
-func (b *bench) publishRounds(ctx context.Context, name string, send sender, t *target) (measured, raw pace, err error) {
-	return b.rounds(name, func() (pace, error) { return b.publish(ctx, t, send) }, func() (pace, error) { return b.publish(ctx, b.raw, send) })
+func (b *bench) publishRounds(ctx context.Context, name string, send sender) (store, raw pace, err error) {
+	return b.rounds(name, func() (pace, error) { return b.publish(ctx, b.store, send) }, func() (pace, error) { return b.publish(ctx, b.raw, send) })
 }
 
 // A sender publishes events on a connection.
@@ -106,7 +98,7 @@ type sender func(context.Context, *nats.Conn, []sampleEvent) error
 
 // publish publishes the round's events and waits until the last one is committed.
 func (b *bench) publish(ctx context.Context, t *target, send sender) (pace, error) {
-	nc, err := nats.Connect(t.nats, t.login...)
+	nc, err := nats.Connect(t.nats)
 	if err != nil {
 		return pace{}, err
 	}
@@ -178,6 +170,7 @@ func (b *bench) measureAppend(ctx context.Context) error {
 		return err
 	}
 	b.out.add(rate("HTTP append, 64 callers", store, handler, raw))
+	var syncs []pace
 	store, raw, err = b.rounds("HTTP append, one caller",
 		func() (pace, error) { return b.post(b.store, 1, 1) },
 		func() (pace, error) {
@@ -185,6 +178,7 @@ func (b *bench) measureAppend(ctx context.Context) error {
 			if err != nil {
 				return pace{}, err
 			}
+			syncs = append(syncs, synced)
 			bare, err := b.post(b.raw, 1, 1)
 			return pace{rate: 1 / (1/synced.rate + 1/bare.rate)}, err
 		})
@@ -192,6 +186,7 @@ func (b *bench) measureAppend(ctx context.Context) error {
 		return err
 	}
 	b.out.add(rate("HTTP append, 1 caller", store, "write + fdatasync + "+handler, raw))
+	b.out.add(rate("only write + fdatasync, 1 event", median(syncs), "", pace{}))
 	return ctx.Err()
 }
 

@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"home.lab/event-store/ledger"
 )
 
@@ -28,9 +26,8 @@ type target struct {
 	web   *http.Client
 	nats  string // URL; empty when it has none
 
-	login []nats.Option
-	cmd   *exec.Cmd
-	out   io.ReadCloser
+	cmd *exec.Cmd
+	out io.ReadCloser
 }
 
 // newTarget is a target that c reaches.
@@ -114,22 +111,41 @@ func (t *target) stop() error {
 	return t.cmd.Wait()
 }
 
-// memory reads a line of Linux's /proc/PID/status, in bytes; 0 where there is none.
-func (t *target) memory(name string) int64 {
-	if t.cmd == nil {
-		return 0
+// proc reads a file of Linux's /proc/PID; "" where there is none.
+func (t *target) proc(name string) string {
+	if t == nil || t.cmd == nil {
+		return ""
 	}
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(t.cmd.Process.Pid) + "/status")
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(t.cmd.Process.Pid) + "/" + name)
 	if err != nil {
-		return 0
+		return ""
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// memory reads a line of the process's status, in bytes; 0 where there is none.
+func (t *target) memory(name string) int64 {
+	for line := range strings.Lines(t.proc("status")) {
 		if rest, ok := strings.CutPrefix(line, name+":"); ok {
 			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			return n << 10
 		}
 	}
 	return 0
+}
+
+// settle waits until the process has done what it left for later, sealing
+// above all: else the other side pays for it. It gives up after a while.
+func (t *target) settle() {
+	for last, n := "", 0; n < 100; n++ {
+		_, fields, _ := strings.Cut(t.proc("stat"), ") ")
+		f := strings.Fields(fields)
+		if len(f) < 13 || last == f[11]+" "+f[12] { // clock ticks in user and kernel mode
+			return
+		}
+		last = f[11] + " " + f[12]
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // measureMemory shows the most that the store took.
