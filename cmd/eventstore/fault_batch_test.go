@@ -49,6 +49,18 @@ func (w *work) postBatch(client *http.Client, url string) bool {
 	return true
 }
 
+// lastOfBatches is the highest id of a batch that was answered 201.
+func (w *work) lastOfBatches() (id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range w.batches {
+		if b.told != nil {
+			id = max(id, b.told.LastID)
+		}
+	}
+	return id
+}
+
 // checkBatches: of a batch that was answered 201 all events are in the chain, one
 // behind the other; of any other all or none, where that was promised.
 func (w *work) checkBatches(t *testing.T, chain map[int64][]told, p promise, round string) {

@@ -5,14 +5,10 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,22 +42,6 @@ func TestHostileClients(t *testing.T) {
 		t.Errorf("memory rose from %d to %d MiB", quiet>>20, peak>>20)
 	}
 	w.check(t, n, wholePromise, "after hostile clients")
-}
-
-var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
-
-// peakMemory is the most memory that the store's process ever had (VmHWM).
-func (n *node) peakMemory(t *testing.T) int64 {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	kB, err := strconv.ParseInt(string(highWater.FindSubmatch(b)[1]), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kB << 10
 }
 
 // dial opens a connection and sends the beginning of a request.

@@ -135,10 +135,17 @@ func (w *work) publish(url string, stop <-chan struct{}) {
 	}
 }
 
+// answered is how many requests were answered 201.
 func (w *work) answered() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.http)
+	n := len(w.http)
+	for _, b := range w.batches {
+		if b.told != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // underWay waits until both doors have answered: a fault before that proves nothing.

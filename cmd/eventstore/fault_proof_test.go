@@ -15,10 +15,21 @@ import (
 // replaced. It lies nowhere in the tree.
 type flaw struct{ file, text, instead string }
 
+// written and durable are the two halves of a commit in ledger/commit.go.
+const (
+	written = `		if _, err := l.synced.file.Write(p.lines); err != nil {
+			return done, fmt.Errorf("writing segment %s: %w", p.name, err)
+		}
+`
+	durable = `		if err := datasync(l.synced.file); err != nil {
+			return done, fmt.Errorf("syncing segment %s: %w", p.name, err)
+		}
+`
+)
+
 var flaws = map[string]flaw{
 	"it acknowledges before the fsync": {"ledger/commit.go",
-		"done, err := l.commit(parts)",
-		"l.publish(v)\n\t\tdone, err := l.commit(parts)"},
+		written + durable, durable + written}, // the fsync comes with the next commit
 	"it never syncs a folder": {"ledger/files.go",
 		"errors.Join(d.Sync(), d.Close())",
 		"d.Close()"},

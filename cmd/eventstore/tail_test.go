@@ -70,7 +70,7 @@ func TestTailGoesOnBehindTheLastEvent(t *testing.T) {
 	}
 	send(0, 6)
 	all, endAll := follower(t, "--url", n.url(), "-n", "2", "--output", "ndjson")
-	user, endUser := follower(t, "--url", n.url(), "-n", "0", "--category", "user", "--json")
+	user, endUser := follower(t, "--url", n.url(), "-n", "1", "--category", "user", "--json")
 	want := func(lines <-chan string, actions ...int) {
 		t.Helper()
 		for _, i := range actions {
@@ -81,6 +81,7 @@ func TestTailGoesOnBehindTheLastEvent(t *testing.T) {
 		}
 	}
 	want(all, 4, 5)
+	want(user, 4)
 	send(6, 10)
 	want(all, 6, 7, 8, 9)
 	want(user, 6, 8)
