@@ -45,6 +45,8 @@ func TestPageShowsTampering(t *testing.T) {
 	t.Parallel()
 	n := demoNode(t)
 	line := fetch(t, nil, n, "GET", "/events/000000000001", "", 200)
+	// Behind the event to alter: nothing is chained to an altered tail.
+	fetch(t, nil, n, "POST", "/events", `{"category":"service","action":"after","actor":"ada"}`, 201)
 	n.stop(t)
 	copied := filepath.Join(t.TempDir(), "copy")
 	if err := os.CopyFS(copied, os.DirFS(n.dir)); err != nil {
