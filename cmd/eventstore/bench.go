@@ -96,6 +96,7 @@ type bench struct {
 	store   *target // measured
 	raw     *target // the ceilings that need another process
 	nats    float64 // the JetStream figure, events/s
+	stream  pace    // its ceiling
 	say     func(string)
 }
 
