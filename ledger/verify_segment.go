@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 )
 
 // A segmentResult is what one segment's own lines show.
@@ -154,82 +152,6 @@ func (r *segmentResult) expected() string {
 	return (r.last + 1).String()
 }
 
-// allLines checks all lines of a plain segment's file, and what is behind
-// them. Only the active one, the last, can have a tail that a power loss tore:
-// that is looked for when something is wrong with its lines.
-func (v *verification) allLines(ctx context.Context, r *segmentResult, f *os.File) error {
-	end, size, err := lastLineEnd(f)
-	if err == nil {
-		err = v.readLines(ctx, r, f, end)
-	}
-	if err != nil {
-		return err
-	}
-	if len(r.findings) > 0 && v.last(r) {
-		sound, _, err := soundEnd(f)
-		if err != nil {
-			return err
-		}
-		if sound < end {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				return err
-			}
-			v.progress(-end)
-			*r = segmentResult{in: r.in, file: r.file}
-			if err := v.readLines(ctx, r, f, sound); err != nil {
-				return err
-			}
-			end = sound
-		}
-	}
-	return v.tail(r, f, end, size)
-}
-
-// last tells whether a segment is the last.
-func (v *verification) last(r *segmentResult) bool {
-	return r.in.name == v.inputs[len(v.inputs)-1].name
-}
-
-// tail looks at what stands behind the whole lines: a torn tail is what a
-// crash or a copy of a running store leaves at the very end, and no event.
-func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error {
-	if end == size {
-		return nil
-	}
-	if whole, err := wholeLine(f, end, size); err != nil {
-		return err
-	} else if whole { // a crash leaves the beginning of a line, never more than all of it
-		r.find(Finding{Kind: "damaged_line", ID: r.expected(), Line: r.lines + 1,
-			Message: fmt.Sprintf("%s, line %d: it does not end with a newline", r.file, r.lines+1)})
-		return nil
-	}
-	if v.last(r) {
-		v.mu.Lock()
-		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn tail", r.file, size-end))
-		v.mu.Unlock()
-		return nil
-	}
-	r.find(Finding{Kind: "torn_line", Line: r.lines + 1, Message: fmt.Sprintf("%s ends within line %d", r.file, r.lines+1)})
-	return nil
-}
-
-// wholeLine tells whether the last bytes of a file are an event and one byte more.
-func wholeLine(f *os.File, from, to int64) (bool, error) {
-	if to-from > 2<<20 { // longer than any line
-		return false, nil
-	}
-	raw := make([]byte, to-from)
-	if _, err := f.ReadAt(raw, from); err != nil {
-		return false, err
-	}
-	l, err := parseLine(raw[:len(raw)-1])
-	if err != nil || l.gap != nil {
-		return false, nil
-	}
-	sound, _ := l.sound(nil)
-	return sound, nil
-}
-
 // line takes one line, after it was checked against its own hash, and checks it
 // against the line before it.
 func (v *verification) line(r *segmentResult, c *checkedLine) {
@@ -352,61 +274,6 @@ func (v *verification) gap(r *segmentResult, l *line) {
 		r.find(Finding{Kind: "malformed_gap", ID: g.first.String(), Line: r.lines,
 			Message: fmt.Sprintf("the gap %s to %s does not stand for %d events", g.first, g.last, g.count)})
 	}
-}
-
-// readManifest compares a sealed segment's manifest with its lines.
-func (v *verification) readManifest(r *segmentResult) error {
-	if !r.zip {
-		return nil
-	}
-	name := r.in.name + suffixManifest
-	b, err := os.ReadFile(filepath.Join(v.dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		r.find(Finding{Kind: "manifest_missing", File: name, Message: "sealed segment " + r.in.name + " has no manifest"})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	m, err := parseManifest(b)
-	if err == nil {
-		_, err = m.rawMap()
-	}
-	if err != nil {
-		r.find(Finding{Kind: "manifest_damaged", File: name, Message: fmt.Sprintf("%s: %v", name, err)})
-		return nil
-	}
-	r.manifest = &m
-	if r.tally == nil || len(r.gaps) > 0 {
-		return nil // checkGaps holds what survived against the manifest
-	}
-	got, _ := r.tally.manifest()
-	got.SHA256 = m.SHA256 // see contents
-	if got.digest() != m.digest() {
-		r.find(Finding{Kind: "manifest_mismatch", File: name, ID: m.FirstID, Message: name + " is not that of its lines: " + strings.Join(differences(m, got), ", ")})
-	}
-	return nil
-}
-
-// differences names what two manifests do not share.
-func differences(m, got Manifest) (names []string) {
-	add := func(name string, differs bool) {
-		if differs {
-			names = append(names, name)
-		}
-	}
-	add("segment", m.Segment != got.Segment)
-	add("first_id", m.FirstID != got.FirstID)
-	add("last_id", m.LastID != got.LastID)
-	add("previous_hash", m.PreviousHash != got.PreviousHash)
-	add("last_hash", m.LastHash != got.LastHash)
-	add("sha256", m.SHA256 != got.SHA256)
-	add("category map", m.MapSHA256 != got.MapSHA256)
-	add("number of categories", len(m.Categories) != len(got.Categories))
-	for i := range min(len(m.Categories), len(got.Categories)) {
-		add("category "+m.Categories[i].Category, m.Categories[i] != got.Categories[i])
-	}
-	return names
 }
 
 // A countingReader tells the progress, ends with the context, and remembers

@@ -1,0 +1,161 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"home.lab/event-store/ledger"
+)
+
+// readBody reads the whole body, and says whether it is an array: its first byte decides which size is allowed.
+func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte, array bool, err error) {
+	limited := http.MaxBytesReader(w, r.Body, maxBulkBody)
+	body = make([]byte, 0, min(max(r.ContentLength, 0), maxAnnounced)+bytes.MinRead)
+	limit, begun := maxEventBody, false
+	for {
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if !begun && !ndjson {
+			body = body[:copy(body, bytes.TrimLeft(body, " \t\r\n"))]
+			begun = len(body) > 0
+			array = begun && body[0] == '['
+		}
+		if ndjson || array {
+			limit = maxBulkBody
+		}
+		switch {
+		case len(body) > limit:
+			return nil, false, &http.MaxBytesError{Limit: int64(limit)}
+		case err == io.EOF:
+			return body, array, nil
+		case err != nil:
+			return nil, false, unread(err)
+		}
+		if len(body) == cap(body) {
+			body = slices.Grow(body, bytes.MinRead)
+		}
+	}
+}
+
+// part is one event's text in a bulk body, with its place: a line or an item, from 1.
+type part struct {
+	text       []byte
+	line, item int
+}
+
+// decodeBulk gives the drafts of all events in body, or a problem that names every bad one.
+func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, error) {
+	split := splitLines
+	if array {
+		split = splitArray
+	}
+	parts, err := split(body)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(parts) == 0:
+		return nil, invalid(fieldError{Message: "there is no event in the body"})
+	}
+	drafts := make([]ledger.Draft, 0, len(parts))
+	var errs []fieldError
+	tooLarge := false
+	for _, p := range parts {
+		draft, err := a.ledger.Decode(p.text)
+		var ie *ledger.InvalidError
+		switch {
+		case err == nil:
+			drafts = append(drafts, draft)
+		case errors.As(err, &ie):
+			errs = append(errs, p.errors(ie)...)
+			tooLarge = tooLarge || ie.TooLarge
+		default:
+			return nil, err
+		}
+	}
+	if len(errs) == 0 {
+		return drafts, nil
+	}
+	p := invalid(errs...)
+	if tooLarge {
+		p.Status, p.Title = http.StatusRequestEntityTooLarge, http.StatusText(http.StatusRequestEntityTooLarge)
+	}
+	return nil, p
+}
+
+// errors names the place of each of ie's errors.
+func (p part) errors(ie *ledger.InvalidError) []fieldError {
+	place := fmt.Sprintf("line %d", p.line)
+	if p.item > 0 {
+		place = fmt.Sprintf("item %d", p.item)
+	}
+	fields := ie.Fields
+	if len(fields) == 0 {
+		fields = []ledger.FieldError{{Message: ie.Error()}}
+	}
+	errs := make([]fieldError, 0, len(fields))
+	for _, f := range fields {
+		field := place
+		if f.Field != "" {
+			field += ": " + f.Field
+		}
+		errs = append(errs, fieldError{Line: p.line, Item: p.item, Field: field, Message: f.Message})
+	}
+	return errs
+}
+
+// splitLines cuts an NDJSON body; empty lines count, but hold no event.
+func splitLines(body []byte) ([]part, error) {
+	var parts []part
+	for n := 1; len(body) > 0; n++ {
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte{'\n'})
+		if line = bytes.Trim(line, " \t\r"); len(line) == 0 {
+			continue
+		}
+		if len(parts) == maxBatch {
+			return nil, tooMany()
+		}
+		parts = append(parts, part{text: line, line: n})
+	}
+	return parts, nil
+}
+
+// splitArray cuts a JSON array into its elements. Names and UTF-8 are left to Decode, which says whose they are.
+func splitArray(body []byte) ([]part, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	malformed := func(err error) ([]part, error) {
+		return nil, newProblem(http.StatusBadRequest, "the body is not JSON: %v", err)
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err)
+	}
+	var parts []part
+	for dec.PeekKind() != ']' {
+		v, err := dec.ReadValue()
+		if err != nil {
+			return malformed(err)
+		}
+		if len(parts) == maxBatch {
+			return nil, tooMany()
+		}
+		end := int(dec.InputOffset()) // v is the decoder's own; the body's bytes stay
+		parts = append(parts, part{text: body[end-len(v) : end], item: len(parts) + 1})
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return malformed(err)
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return malformed(errors.New("something follows the array"))
+	}
+	return parts, nil
+}
+
+func tooMany() error {
+	return newProblem(http.StatusRequestEntityTooLarge, "a bulk append takes at most %d events", maxBatch)
+}
