@@ -26,8 +26,8 @@
 //
 // # Reading order
 //
-// api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go, query.go,
-// follower.go, verify.go and status.go, one for each group of calls; openapi.yaml describes them. metrics.go has what is
-// counted, collect.go what is asked at a scrape. page.go is the page: templates in page/, filled from the ledger as the
-// calls are; its scripts ask for the same templates again, part by part.
+// api.go has the routes and the rule how an error becomes an answer (problem.go has its form); then append.go
+// (body.go reads what it is given), query.go, follower.go, verify.go and status.go, one for each group of calls;
+// openapi.yaml describes them. metrics.go has what is counted, collect.go what is asked at a scrape. page.go is the page:
+// templates in page/, filled from the ledger as the calls are; its scripts ask for the same templates again, part by part.
 package httpapi
