@@ -150,7 +150,7 @@ func (a *API) Handler() http.Handler {
 
 	others := a.bounded(maxOthers)
 	read, admin := r.With(a.need(ScopeRead), others), r.With(a.need(ScopeAdmin), others)
-	r.With(a.need(ScopeAppend), a.bounded(maxAppends)).Post("/events", a.handle(a.append))
+	r.With(a.need(ScopeAppend), a.bounded(maxAppends)).Post("/events", a.handle(bare(a.append)))
 	read.Get("/events", a.handle(a.query))
 	read.Get("/events/count", a.handle(a.count))
 	r.With(a.need(ScopeRead), a.bounded(maxFollowers)).Get("/events/stream", a.handle(a.follow))
@@ -173,16 +173,6 @@ func (a *API) Handler() http.Handler {
 	r.Get("/", a.front())
 	r.Get("/page/{file}", a.handle(bare(a.asset)))
 	return r
-}
-
-// bare refuses parameters: the call has none, and a misspelt one must not pass for an answer.
-func bare(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		for name := range r.URL.Query() {
-			return invalid(fieldError{Field: name, Message: "is not a parameter of this call"})
-		}
-		return h(w, r)
-	}
 }
 
 // handle makes a handler of a function that returns its error: the one place where errors become answers.

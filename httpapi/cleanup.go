@@ -1,15 +1,15 @@
 package httpapi
 
 import (
+	"io"
 	"net/http"
-	"net/url"
 	"time"
 )
 
 // cleanup is POST /cleanup: a retention pass now, or with dry_run=true what one would age out. What was decided is
 // rewritten also when the caller leaves.
 func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
-	dry, err := dryRun(r.URL.Query())
+	dry, err := dryRun(r)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,19 @@ func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func dryRun(q url.Values) (bool, error) {
+// dryRun reads dry_run. Nothing may be left unread that could have been meant as one, a body neither: what a pass ages
+// out is gone.
+func dryRun(r *http.Request) (bool, error) {
+	q, err := parameters(r)
+	if err != nil {
+		return false, err
+	}
+	switch n, err := io.ReadFull(r.Body, make([]byte, 1)); {
+	case n > 0:
+		return false, invalid(fieldError{Message: "this call takes no body; dry_run is a parameter of the query"})
+	case err != io.EOF:
+		return false, unread(err)
+	}
 	for name, values := range q {
 		if name != "dry_run" {
 			return false, invalid(fieldError{Field: name, Message: "is not a parameter of this call"})

@@ -3,14 +3,13 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 )
 
 // count is GET /events/count.
 func (a *API) count(w http.ResponseWriter, r *http.Request) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parameters(r)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+		return err
 	}
 	for _, name := range []string{"limit", "order"} {
 		if values.Has(name) {

@@ -27,9 +27,9 @@ var errEnding = errors.New("the store is stopping")
 // follow is GET /events/stream: events as server-sent events (HTML Living Standard, section 9.2), from now on or behind
 // Last-Event-ID, for as long as the client reads.
 func (a *API) follow(w http.ResponseWriter, r *http.Request) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parameters(r)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+		return err
 	}
 	filter, err := followFilter(grantOf(r), values)
 	if err != nil {

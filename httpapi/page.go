@@ -78,9 +78,9 @@ func (a *API) locked(w http.ResponseWriter, _ *http.Request) error {
 
 // screen is the page, readable without scripts.
 func (a *API) screen(w http.ResponseWriter, r *http.Request) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parameters(r)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+		return err
 	}
 	if filled := withoutEmpty(values); filled.Encode() != values.Encode() { // a form sends its empty fields too
 		http.Redirect(w, r, pageLink(filled), http.StatusSeeOther)

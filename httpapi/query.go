@@ -25,9 +25,9 @@ const (
 
 // query is GET /events: a page as a JSON array, or lines as NDJSON.
 func (a *API) query(w http.ResponseWriter, r *http.Request) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parameters(r)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query is malformed: %v", err)
+		return err
 	}
 	ndjson := wantsNDJSON(r)
 	filter, err := parseFilter(grantOf(r), values, ndjson)
