@@ -129,10 +129,18 @@ func (k keyring) sign(action string, statement []byte) ([]byte, error) {
 // verify tells whether the data of an own message carries a signature of the
 // ledger's key for this action, and gives the signed statement.
 func (k keyring) verify(action string, data []byte) (statement []byte, ok bool) {
-	statement, sig, isText := []byte{'{'}, "", false
+	statement, sig, ok := unsigned(data)
+	msg := noteText(action, statement) + "\n" + sig + "\n"
+	_, err := note.Open([]byte(msg), note.VerifierList(k.verifier))
+	return statement, ok && err == nil
+}
+
+// unsigned parts the data of an own message into its statement and the signature.
+func unsigned(data []byte) (statement []byte, sig string, ok bool) {
+	statement = []byte{'{'}
 	whole := eachMember(data, func(name, value []byte) {
 		if string(name) == "signature" {
-			sig, isText = text(value)
+			sig, ok = text(value)
 			return
 		}
 		if len(statement) > 1 {
@@ -140,10 +148,7 @@ func (k keyring) verify(action string, data []byte) (statement []byte, ok bool) 
 		}
 		statement = append(append(append(append(statement, '"'), name...), `":`...), value...)
 	})
-	statement = append(statement, '}')
-	msg := noteText(action, statement) + "\n" + sig + "\n"
-	_, err := note.Open([]byte(msg), note.VerifierList(k.verifier))
-	return statement, whole && isText && err == nil
+	return append(statement, '}'), sig, whole && ok
 }
 
 // noteText is what is signed. The action stands in it, so that a statement

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -55,11 +54,10 @@ type verification struct {
 
 // A verifyInput is a segment to be verified: up to limit bytes of its lines.
 type verifyInput struct {
-	name     string
-	open     func() (f *os.File, zip bool, err error)
-	limit    int64 // of a plain segment; -1: all of it
-	size     int64 // of the file, for the progress
-	manifest bool
+	name  string
+	open  func() (f *os.File, zip bool, err error)
+	limit int64 // of a plain segment; -1: all of it
+	size  int64 // of the file, for the progress
 }
 
 // Verify verifies the ledger up to its committed head while it runs.
@@ -69,7 +67,7 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier}
 	segs := l.view.Load().all()
 	for _, s := range segs {
-		in := verifyInput{name: s.name, limit: s.size, size: s.size, manifest: s.sealed.Load()}
+		in := verifyInput{name: s.name, limit: s.size, size: s.size}
 		in.open = func() (*os.File, bool, error) {
 			f, err := os.Open(filepath.Join(l.dir, s.name+suffixPlain))
 			if errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +107,7 @@ func VerifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 		if zip {
 			path = filepath.Join(dir, name+suffixSealed)
 		}
-		in := verifyInput{name: name, limit: -1, manifest: set.manifest && zip}
+		in := verifyInput{name: name, limit: -1}
 		in.open = func() (*os.File, bool, error) { f, err := os.Open(path); return f, zip, err }
 		if info, err := os.Stat(path); err == nil {
 			in.size = info.Size()
@@ -134,11 +132,11 @@ func (v *verification) run(ctx context.Context) (*Report, error) {
 	}
 	v.results = make([]*segmentResult, len(v.inputs))
 	defer v.takeBatches()()
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, in := range v.inputs {
 		g.Go(func() error {
-			r, err := v.segment(ctx, in)
+			r, err := v.segment(gctx, in)
 			if err != nil {
 				return fmt.Errorf("verifying segment %s: %w", in.name, err)
 			}
@@ -149,6 +147,9 @@ func (v *verification) run(ctx context.Context) (*Report, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := v.tallySealed(ctx); err != nil {
 		return nil, err
 	}
 	v.join()
@@ -248,11 +249,3 @@ func (v *verification) summarise(head Head, at micros) {
 }
 
 func (v *verification) find(f Finding) { v.report.Findings = append(v.report.Findings, f) }
-
-// limited is the reader of an input's file.
-func limited(f *os.File, zip bool, limit int64) io.Reader {
-	if zip || limit < 0 {
-		return f
-	}
-	return io.LimitReader(f, limit)
-}

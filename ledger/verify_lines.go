@@ -120,7 +120,7 @@ func (v *verification) eachChecked(r *segmentResult, next func(*lineBatch) error
 	s := &batchSource{next: next, order: make(chan *lineBatch, cap(v.free)), ended: make(chan struct{})}
 	var busy sync.WaitGroup
 	for range min(int64(runtime.GOMAXPROCS(0)), 1+r.in.size/batchBytes) {
-		busy.Go(func() { v.checkBatches(s, r.index.usable(), r.zip) })
+		busy.Go(func() { v.checkBatches(s, r.index.usable(), r.counts) })
 	}
 	other = -1
 	for b := range s.order {

@@ -1,12 +1,10 @@
 package ledger
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"time"
 )
@@ -35,7 +33,7 @@ func (v *verification) checkOwn() {
 			case e.action == actionAged:
 				v.checkDecision(r, e, configs, sealed, allowed)
 			case e.action == actionSeal:
-				v.checkSeal(r, e, statement, sealed)
+				v.checkSeal(e, statement, sealed)
 			case e.action == actionConf:
 				configs = v.checkConfig(r, e, configs)
 			default:
@@ -188,70 +186,14 @@ func (v *verification) checkCells(r *segmentResult, m Manifest) {
 	}
 }
 
+// signed gives an own event's statement, and tells whether the ledger's key
+// signed it; where the key is not there, that is taken on trust.
 func (v *verification) signed(e ownEvent) (statement []byte, ok bool) {
-	k := keyring{verifier: v.verifier}
 	if v.verifier == nil {
-		return nil, true
+		statement, _, _ = unsigned(e.data)
+		return statement, true
 	}
-	return k.verify(e.action, e.data)
-}
-
-// checkSeal compares a chained seal with the manifest on disk.
-func (v *verification) checkSeal(r *segmentResult, e ownEvent, statement []byte, sealed map[string]bool) {
-	name := ""
-	eachMember(e.data, func(n, value []byte) {
-		if string(n) == "segment" {
-			name, _ = text(value)
-		}
-	})
-	i := slices.IndexFunc(v.results, func(s *segmentResult) bool { return s.in.name == name })
-	if i < 0 {
-		v.find(Finding{Kind: "segment_missing", ID: e.id.String(), File: e.file, Line: e.line, Message: "segment " + name + " was sealed and is gone"})
-		return
-	}
-	sealed[name] = true
-	s := v.results[i]
-	if statement == nil || !s.zip {
-		return
-	}
-	if s.manifest != nil {
-		seg := segment{name: name, manifest: s.manifest, digest: s.manifest.digest()}
-		if s.vouched = bytes.Equal(seg.statement(), statement); !s.vouched {
-			s.find(Finding{Kind: "seal_mismatch", ID: e.id.String(), File: name + suffixManifest,
-				Message: fmt.Sprintf("the manifest of %s is not the one that event %s sealed", name, e.id)})
-		}
-	}
-}
-
-// unsealed reports sealed files whose seal the chain lacks although a later
-// segment has one. The last ones may wait for theirs.
-func (v *verification) unsealed(sealed map[string]bool) {
-	later := false
-	for _, r := range slices.Backward(v.results) {
-		if later && r.zip && !sealed[r.in.name] {
-			r.find(Finding{Kind: "seal_missing", Message: "segment " + r.in.name + " has no segment_sealed in the chain"})
-		}
-		if r.zip && !later && !sealed[r.in.name] {
-			v.report.NotChecked = append(v.report.NotChecked, "the seal of "+r.in.name+": not in the chain yet")
-		}
-		later = later || sealed[r.in.name]
-	}
-}
-
-// contents hashes what sealed files hold where no chained seal vouches for
-// their manifest. Elsewhere the manifest's hash of the content is the one that
-// was sealed, and the content is what it was: no byte of a line escapes the
-// line's own hash, and these and all else in the manifest are compared.
-func (v *verification) contents() {
-	for _, r := range v.results {
-		if r.tally == nil || r.manifest == nil || r.vouched || len(r.gaps) > 0 {
-			continue
-		}
-		if !contentMatches(filepath.Join(v.dir, r.in.name+suffixSealed), *r.manifest) {
-			r.find(Finding{Kind: "manifest_mismatch", File: r.in.name + suffixManifest, ID: r.manifest.FirstID,
-				Message: r.in.name + suffixManifest + " is not that of its lines: sha256"})
-		}
-	}
+	return keyring{verifier: v.verifier}.verify(e.action, e.data)
 }
 
 // policy lists a chained configuration and what it shortened.

@@ -155,11 +155,11 @@ func (v *verification) take(r *segmentResult, b *lineBatch) {
 // follow takes the lines that follow a run's first, all at once; false: they
 // have to be taken one by one.
 func (r *segmentResult) follow(run *lineRun, b *lineBatch) bool {
-	if !r.index.within(len(run.rest)) || r.zip && (r.tally.next() != run.line.id+1 || run.last-r.tally.first >= maxIDs) {
+	if !r.index.within(len(run.rest)) || r.counts && (r.tally.next() != run.line.id+1 || run.last-r.tally.first >= maxIDs) {
 		return false
 	}
 	r.index.follow(run)
-	if r.zip {
+	if r.counts {
 		r.tally.follow(run, b)
 	}
 	r.lines, r.events = r.lines+run.n, r.events+run.n

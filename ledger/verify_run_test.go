@@ -59,7 +59,7 @@ func TestRunsFindWhatLinesFind(t *testing.T) {
 		seed, zip, odd := maphash.MakeSeed(), n%3 > 0, []oddMember{{5, 1 + r.Int64N(1000)}}
 		fresh := func() (*verification, *segmentResult) {
 			v := &verification{dir: dir, heads: heads, report: &Report{}}
-			s := &segmentResult{in: verifyInput{name: name}, file: name, zip: zip}
+			s := &segmentResult{in: verifyInput{name: name}, file: name, zip: zip, counts: zip}
 			if zip {
 				s.index = v.checkIndex(name)
 				s.index.seed = seed

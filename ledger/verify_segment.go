@@ -5,9 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"hash"
 	"io/fs"
-	"os"
 )
 
 // A segmentResult is what one segment's own lines show.
@@ -15,6 +14,8 @@ type segmentResult struct {
 	in        verifyInput
 	file      string
 	zip       bool
+	counts    bool      // its manifest is wanted: tally gathers it
+	content   hash.Hash // of what is read; nil: not wanted
 	lines     int64
 	linked    bool // the first line is one, so prev, from and firstTime hold
 	from      ID   // the first id that the segment accounts for
@@ -81,7 +82,7 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 		return nil, err
 	}
 	defer f.Close()
-	if r.zip = zip; zip {
+	if r.zip, r.counts = zip, zip; zip {
 		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name)
 	}
 	if !zip && in.limit < 0 {
@@ -102,46 +103,10 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	return r, err
 }
 
-// readLines checks line after line. What a damaged compressed file hides is a
-// finding; a file that cannot be read is an error. From a member on that is not
-// as the store writes it, a compressed file is inflated in one go.
-func (v *verification) readLines(ctx context.Context, r *segmentResult, f *os.File, limit int64) error {
-	in := &countingReader{r: limited(f, r.zip, limit), tell: v.progress, ctx: ctx}
-	if !r.zip {
-		_, err := v.eachChecked(r, wholeLines(in, func() []oddMember { return nil }))
-		return r.damaged(in, err)
-	}
-	at, err := v.eachChecked(r, wholeMembers(in))
-	if at < 0 || err != nil {
-		return r.damaged(in, err)
-	}
-	read, err := f.Seek(0, io.SeekCurrent)
-	if err == nil {
-		_, err = f.Seek(at, io.SeekStart)
-	}
-	if err != nil {
-		return err
-	}
-	in.tell(at - read)
-	members := newMemberReader(in, streamBuffer)
-	members.next, members.line = at, r.lines
-	_, err = v.eachChecked(r, wholeLines(members, func() []oddMember { return members.odd }))
-	return r.damaged(in, err)
-}
-
 // foundOdd notes a member that begins with the line at hand or before it.
 func (r *segmentResult) foundOdd(m oddMember) {
 	r.odd = append(r.odd, Finding{Kind: "member_mismatch", ID: r.last.String(), File: r.file, Line: r.lines,
 		Message: fmt.Sprintf("%s, line %d: packed otherwise than the store does, from byte %d on", r.file, r.lines, m.at)})
-}
-
-func (r *segmentResult) damaged(in *countingReader, err error) error {
-	if err == nil || in.err != nil {
-		return in.err
-	}
-	r.hash = nil
-	r.find(Finding{Kind: "damaged_file", ID: r.expected(), Line: r.lines + 1, Message: fmt.Sprintf("%s is damaged behind line %d: %v", r.file, r.lines, err)})
-	return nil
 }
 
 // expected is the id that the next line should have; "" when nothing tells.
@@ -176,7 +141,7 @@ func (v *verification) line(r *segmentResult, c *checkedLine) {
 		from = v.hole(r, l)
 	}
 	r.link(l, from)
-	if r.zip {
+	if r.counts {
 		r.count(c, from)
 	}
 	r.events++
@@ -274,26 +239,4 @@ func (v *verification) gap(r *segmentResult, l *line) {
 		r.find(Finding{Kind: "malformed_gap", ID: g.first.String(), Line: r.lines,
 			Message: fmt.Sprintf("the gap %s to %s does not stand for %d events", g.first, g.last, g.count)})
 	}
-}
-
-// A countingReader tells the progress, ends with the context, and remembers
-// whether it was the reading that failed.
-type countingReader struct {
-	r    io.Reader
-	tell func(int64)
-	ctx  context.Context
-	err  error
-}
-
-func (c *countingReader) Read(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		c.err = err
-		return 0, err
-	}
-	n, err := c.r.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
-	c.tell(int64(n))
-	return n, err
 }
