@@ -39,6 +39,7 @@ type verification struct {
 	dir      string
 	opts     VerifyOptions
 	verifier note.Verifier // nil: signatures are not checked
+	head     *Head         // that must be reached; nil: whichever there is
 	inputs   []verifyInput
 	results  []*segmentResult
 	report   *Report
@@ -65,7 +66,9 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 	l.whole.RLock()
 	defer l.whole.RUnlock()
 	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier}
-	segs := l.view.Load().all()
+	view := l.view.Load()
+	v.head = &view.head
+	segs := view.all()
 	for _, s := range segs {
 		in := verifyInput{name: s.name, limit: s.size, size: s.size}
 		in.open = func() (*os.File, bool, error) {
@@ -194,6 +197,7 @@ func (v *verification) join() {
 	}
 	v.checkOwn()
 	v.checkHeads()
+	v.checkTail(id, string(prev))
 	v.summarise(Head{ID: id, Hash: string(prev)}, at)
 }
 
@@ -208,6 +212,23 @@ func (v *verification) checkHeads() {
 				v.find(Finding{Kind: "head_mismatch", ID: id.String(), Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", id, h, got)})
 			}
 		}
+	}
+}
+
+// checkTail holds the head that was reached against the committed one: the
+// active segment's file may lack its end, or be another than the store writes.
+func (v *verification) checkTail(id ID, hash string) {
+	if v.head == nil || len(v.results) == 0 {
+		return
+	}
+	last := v.results[len(v.results)-1]
+	switch {
+	case id < v.head.ID:
+		last.find(Finding{Kind: "tail_missing", ID: (id + 1).String(), Line: last.lines + 1,
+			Message: fmt.Sprintf("Chain broken at event %s: it is gone, committed was up to %s", id+1, v.head.ID)})
+	case hash != v.head.Hash && last.hash != nil: // else its last line is damaged
+		last.find(Finding{Kind: "head_mismatch", ID: v.head.ID.String(), Line: last.lines,
+			Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", v.head.ID, v.head.Hash, hash)})
 	}
 }
 

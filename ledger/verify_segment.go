@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"os"
+	"path/filepath"
 )
 
 // A segmentResult is what one segment's own lines show.
@@ -74,8 +76,11 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	r := &segmentResult{in: in, file: in.name + suffixPlain}
 	f, zip, err := in.open()
 	if errors.Is(err, fs.ErrNotExist) {
-		r.file = in.name + suffixManifest
-		r.find(Finding{Kind: "segment_missing", Message: "segment " + in.name + " is gone, its manifest is there"})
+		message := "segment " + in.name + " is gone"
+		if _, err := os.Stat(filepath.Join(v.dir, in.name+suffixManifest)); err == nil {
+			r.file, message = in.name+suffixManifest, message+", its manifest is there"
+		}
+		r.find(Finding{Kind: "segment_missing", Message: message})
 		return r, nil
 	}
 	if err != nil {
