@@ -46,6 +46,10 @@ func (l *Ledger) ageAll(ctx context.Context) {
 			done.waits = fmt.Sprintf("the local clock and the newest event are %s apart, more than %s", skew.Round(time.Second), maxSkew)
 			break
 		}
+		if s.doubt != nil {
+			done.waits = fmt.Sprintf("segment %s: %v", s.name, s.doubt)
+			continue
+		}
 		if err := l.ageSegment(s, gone); err != nil {
 			l.log.Error("ageing out failed", "segment", s.name, "err", err)
 			l.NoRoom(err)
@@ -63,6 +67,9 @@ func (l *Ledger) ageAll(ctx context.Context) {
 
 // ageSegment takes decided cells out of one segment's file.
 func (l *Ledger) ageSegment(s *segment, gone map[string]bool) error {
+	if err := l.manifestThere(s); err != nil {
+		return err
+	}
 	before := s.disk.Load()
 	l.whole.Lock()
 	err := l.rewrite(s, gone)

@@ -126,8 +126,12 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 	if err != nil {
 		return nil, err
 	}
-	var segs []*segment
 	for _, ds := range d.Segments {
+		for name, seal := range p.strange {
+			if sealOf(seal.statement).first == ds.FirstID {
+				p.needs(name)
+			}
+		}
 		i := slices.IndexFunc(p.segs, func(s *segment) bool { return s.manifest.FirstID == ds.FirstID })
 		if i < 0 || p.segs[i].sealID == 0 {
 			return nil, errors.New("segment " + quoteShort(ds.FirstID) + " is not sealed in the chain")
@@ -135,22 +139,27 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 		if err := ds.check(*p.segs[i].manifest, p.segs[i].digest, p.configs, at); err != nil {
 			return nil, err
 		}
-		segs = append(segs, p.segs[i])
 	}
-	return func(ID) {
-		gone := maps.Clone(p.gone)
-		p.agedBy = maps.Clone(p.agedBy)
-		for i, ds := range d.Segments {
-			p.forget(gone, segs[i], ds)
+	return func(ID) { p.forgetAll(d) }, nil
+}
+
+// forgetAll gives a decision its effect.
+func (p *projection) forgetAll(d decision) {
+	gone := maps.Clone(p.gone)
+	p.agedBy = maps.Clone(p.agedBy)
+	for _, ds := range d.Segments {
+		if first, err := ParseID(ds.FirstID); err == nil {
+			p.forget(gone, first, ds)
 		}
-		p.gone = gone
-	}, nil
+	}
+	p.gone = gone
 }
 
 // forget takes a segment's decided cells out of the state. A cell that is gone
-// already stays so.
-func (p *projection) forget(gone map[ID]map[string]bool, s *segment, ds decided) {
-	cells := maps.Clone(gone[s.first])
+// already stays so. What a segment held that is gone itself was not counted.
+func (p *projection) forget(gone map[ID]map[string]bool, first ID, ds decided) {
+	here := slices.ContainsFunc(p.segs, func(s *segment) bool { return s.first == first })
+	cells := maps.Clone(gone[first])
 	if cells == nil {
 		cells = map[string]bool{}
 	}
@@ -159,12 +168,14 @@ func (p *projection) forget(gone map[ID]map[string]bool, s *segment, ds decided)
 			continue
 		}
 		cells[c.Category] = true
-		p.counts[c.Category] -= c.Count
-		p.events -= c.Count
+		if here {
+			p.counts[c.Category] -= c.Count
+			p.events -= c.Count
+		}
 		p.aged += c.Count
 		p.agedBy[c.Category] += c.Count
 	}
-	gone[s.first] = cells
+	gone[first] = cells
 }
 
 // Due lists the cells that a decision with the timestamp now may age out,
@@ -175,7 +186,7 @@ func (l *Ledger) Due(now time.Time) []Cell {
 	p, at := l.proj, max(microsOf(now), l.proj.time)
 	var due []Cell
 	for _, s := range p.segs {
-		if s.sealID == 0 || !s.sealed.Load() {
+		if s.sealID == 0 || s.doubt != nil || !s.sealed.Load() {
 			continue
 		}
 		for _, c := range s.manifest.Categories {

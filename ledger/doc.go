@@ -89,6 +89,18 @@
 //
 //	{"aged_out":{"first_id":"…","last_id":"…","count":3},"previous_hash":"<of the first>","hash":"<of the last>"}
 //
+// # Damaged files
+//
+// The chain says what was sealed and what was decided; files that somebody
+// changed do not change that. At the start each ended segment is held against
+// its seal (see vouch). One that differs is read as far as it goes and stays as
+// it is: it is not sealed, nothing of it ages out, and a message of another
+// replica that only its true manifest can judge stops the projection until the
+// right files are back. Of a .jsonl and a .jsonl.gz of one segment the .gz wins
+// that its manifest fits, whole or with gaps, else the .jsonl that it fits. A
+// manifest that is gone is written again from whole lines; the one of a
+// rewritten segment cannot be.
+//
 // # Indexes
 //
 // An index says which positions of a segment hold which category, action,

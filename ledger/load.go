@@ -46,6 +46,9 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 			return nil, fmt.Errorf("segment %s: %w", name, err)
 		}
 	}
+	if err := l.vouch(ctx, p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -89,62 +92,6 @@ func (l *Ledger) openSealed(ctx context.Context, names []string, sets map[string
 	return segs, l.makeIndexes(ctx, slices.DeleteFunc(slices.Clone(segs), func(s *segment) bool { return s == nil || s.index.Load() != nil }))
 }
 
-// settleFiles brings a segment's files into one of the states that sealing has
-// (see seal), and opens a sealed one with its index.
-func (l *Ledger) settleFiles(name string, set fileSet) (*segment, fileSet, error) {
-	path := filepath.Join(l.dir, name)
-	var manifest *Manifest
-	if set.manifest {
-		b, err := os.ReadFile(path + suffixManifest)
-		if err != nil {
-			return nil, set, err
-		}
-		if m, err := parseManifest(b); err == nil {
-			manifest = &m
-		} else {
-			l.log.Error("damaged manifest", "segment", name, "err", err)
-		}
-	}
-	if set.sealed && set.plain {
-		remove := path + suffixSealed
-		if manifest != nil && contentMatches(path+suffixSealed, *manifest) {
-			remove, set.plain = path+suffixPlain, false
-		} else {
-			set.sealed = false
-		}
-		if err := errors.Join(os.Remove(remove), syncDir(l.dir)); err != nil {
-			return nil, set, err
-		}
-	}
-	if !set.sealed || manifest == nil {
-		return nil, set, nil
-	}
-	s, err := sealedSegment(name, *manifest)
-	if err == nil {
-		s.measure(l.dir)
-		l.openIndex(s)
-	}
-	return s, set, err
-}
-
-// sealedSegment is a segment on its manifest's word. Verification checks it.
-func sealedSegment(name string, m Manifest) (*segment, error) {
-	first, err := ParseID(m.FirstID)
-	if err != nil {
-		return nil, fmt.Errorf("manifest first_id: %w", err)
-	}
-	last, err := ParseID(m.LastID)
-	if err != nil {
-		return nil, fmt.Errorf("manifest last_id: %w", err)
-	}
-	from, to := m.times()
-	s := &segment{name: name, first: first, last: last, firstTime: microsOf(from), lastTime: microsOf(to),
-		size: m.Bytes, manifest: &m, digest: m.digest()}
-	m.Map = "" // large, and on disk
-	s.sealed.Store(true)
-	return s, nil
-}
-
 // loadSealed takes a sealed segment on its manifest's word; of its lines only
 // those of category ledger are read.
 func (l *Ledger) loadSealed(p *projection, s *segment) error {
@@ -160,17 +107,22 @@ func (l *Ledger) loadSealed(p *projection, s *segment) error {
 			l.log.Error("damaged segment", "segment", s.name, "err", err)
 		}
 	}
-	ids := int64(s.last-s.first) + 1
-	for _, c := range m.Categories {
-		p.counts[c.Category] += c.Count
-		p.events += c.Count
-		ids -= c.Count
-	}
-	p.missing += ids
+	p.countCells(s, 1)
 	p.segs = append(p.segs, s)
 	p.id, p.time = s.last, s.lastTime
 	copy(p.hash[:], m.LastHash)
 	return nil
+}
+
+// countCells adds what a sealed segment's manifest counts, or with -1 takes it away.
+func (p *projection) countCells(s *segment, sign int64) {
+	ids := int64(s.last-s.first) + 1
+	for _, c := range s.manifest.Categories {
+		p.counts[c.Category] += sign * c.Count
+		p.events += sign * c.Count
+		ids -= c.Count
+	}
+	p.missing += sign * ids
 }
 
 // loadLines takes a segment line by line. The last one is the active segment:
@@ -228,9 +180,11 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 		p.unsound = fmt.Errorf("segment %s, line %d is damaged", name, n)
 	case string(ln.prev) != string(p.hash[:]) || ln.id <= p.id:
 		p.log.Error("chain broken", "segment", name, "line", n, "id", ln.id.String())
+		p.tally.hurt = fmt.Errorf("line %d does not follow the one before it", n)
 	}
 	if !sound {
 		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
+		p.tally.hurt = fmt.Errorf("line %d is damaged", n)
 	}
 	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > 1<<28 {
 		p.tally.skip(raw)
@@ -252,55 +206,28 @@ func (t *tally) skip(raw []byte) {
 	}
 }
 
-// recall gives a chained own event its effect again.
+// recall gives a chained own event its effect again. It was held against the
+// segments when it was chained; what is damaged since does not undo it.
 func (p *projection) recall(l *line) {
 	action, _ := text(l.action)
 	if string(l.actor) != `"`+ActorStore+`"` || action != actionSeal && action != actionConf && action != actionAged {
 		return
 	}
-	if _, effect, err := p.believe(action, l.data, l.time); err != nil {
-		p.log.Error("an own event does not hold", "id", l.id.String(), "action", action, "err", err)
-	} else {
-		effect(l.id)
+	statement, ok := p.keys.verify(action, l.data)
+	if !ok {
+		p.log.Error("an own event is not signed with the ledger's key", "id", l.id.String(), "action", action)
+		return
 	}
-}
-
-// settle makes a plain segment and its name durable and cuts a torn tail,
-// so that what is counted is committed.
-func (l *Ledger) settle(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	end, size, err := soundEnd(f)
-	if err != nil {
-		return err
-	}
-	if end != size {
-		l.log.Warn("torn tail cut", "file", filepath.Base(path), "bytes", size-end)
-		if err := f.Truncate(end); err != nil {
-			return err
+	switch action {
+	case actionSeal:
+		p.recallSeal(chainedSeal{l.id, bytes.Clone(statement)})
+	case actionAged:
+		if d, err := parseDecision(l.data); err == nil {
+			p.forgetAll(d)
+		}
+	case actionConf:
+		if effect, err := p.reconfigured(l.data); err == nil {
+			effect(l.id)
 		}
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return syncDir(l.dir)
-}
-
-func (l *Ledger) reopen(p *projection, path, name string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	l.synced = synced{name: name, size: p.tally.bytes, file: f}
-	return nil
-}
-
-// contentMatches tells whether a .gz holds what its manifest says.
-func contentMatches(path string, m Manifest) bool {
-	t := newTally("", 1)
-	err := eachLine(path, true, func(raw []byte, _ int64) error { t.skip(raw); return nil })
-	return err == nil && t.bytes == m.Bytes && fmt.Sprintf("%x", t.content.Sum(nil)) == m.SHA256
 }

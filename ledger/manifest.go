@@ -141,6 +141,7 @@ type tally struct {
 	order       []string // categories as they appeared: what ids index for now
 	ids         []byte   // index into order, for each id from first on
 	missing     int64    // ids that events_missing stands for, but its own
+	hurt        error    // a line that was found on disk is damaged
 	hasher      *hasher
 }
 

@@ -30,7 +30,7 @@ func (l *Ledger) OwnMessages() []OwnMessage {
 		add(actionConf, l.opts.Config.statement(replaces))
 	}
 	for _, s := range l.proj.unvouched() {
-		if s.sealID == 0 && s.sealed.Load() {
+		if s.sealID == 0 && s.doubt == nil && s.sealed.Load() {
 			add(actionSeal, s.statement())
 		}
 	}

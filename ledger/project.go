@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,6 +28,11 @@ func (l *Ledger) Project(ctx context.Context, msgs []Message) error {
 		}
 		n := min(len(msgs), projectAtOnce)
 		if err := l.chainAll(msgs[:n]); err != nil {
+			if errors.Is(err, errNeeds) {
+				wake(l.work)
+				l.Wait(ctx, l.Projected()) // what is before it is sound; in vain where that fails too
+				l.fail(err)
+			}
 			return err
 		}
 		msgs = msgs[n:]

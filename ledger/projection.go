@@ -26,10 +26,11 @@ type projection struct {
 	hash    [64]byte
 	time    micros
 	configs []configSince // policy history; the last is in force
-	unsound error         // the tail is damaged: nothing may be chained to it
+	unsound error         // the tail, or what the next message needs, is damaged: nothing may be chained
 
-	segs    []*segment // ended, in order
-	vouched int        // of segs, from the start: their seals are chained
+	segs    []*segment             // ended, in order
+	vouched int                    // of segs, from the start: their seals are chained
+	strange map[string]chainedSeal // by segment: seals found on disk that what is there does not have
 	names   map[string]bool
 	tally   *tally     // of the active segment; nil before its first event
 	lines   plainLines // of the active segment
@@ -69,7 +70,8 @@ type part struct {
 
 func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
 	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{}, gone: map[ID]map[string]bool{},
-		agedBy: map[string]int64{}, told: func(string) {}, own: func(ID, string) {},
+		strange: map[string]chainedSeal{},
+		agedBy:  map[string]int64{}, told: func(string) {}, own: func(ID, string) {},
 		configs: []configSince{{config: DefaultConfig()}}}
 	copy(p.hash[:], GenesisHash)
 	return p
@@ -111,6 +113,9 @@ func (p *projection) apply(m Message, ready *derived) error {
 		return nil
 	}
 	d, own := p.derive(m, at)
+	if p.unsound != nil {
+		return p.unsound
+	}
 	p.chain(&d, id, at)
 	if own != nil {
 		own(id)
@@ -149,7 +154,7 @@ func (p *projection) believe(action string, payload []byte, at micros) (data []b
 		return nil, nil, err
 	}
 	return data, func(id ID) {
-		if seg.sealID == 0 {
+		if seg != nil && seg.sealID == 0 {
 			seg.sealID = id
 		}
 	}, nil
@@ -173,15 +178,32 @@ func (p *projection) reconfigured(data []byte) (effect func(ID), err error) {
 }
 
 // sealedBy finds the ended segment that a seal is about; the seal must equal
-// what the projection computed.
+// what the projection computed. nil: that of a segment that is gone, repeated.
 func (p *projection) sealedBy(statement []byte) (*segment, error) {
 	for _, s := range slices.Backward(p.segs) {
 		if bytes.Equal(s.statement(), statement) {
 			return s, nil
 		}
 	}
+	name := sealOf(statement).segment
+	if bytes.Equal(p.strange[name].statement, statement) {
+		return nil, nil
+	}
+	for _, s := range p.segs {
+		if s.name == name && s.sealID == 0 && s.doubt != nil {
+			p.needs(name)
+		}
+	}
 	return nil, errors.New("no ended segment has this seal")
 }
+
+// needs stops the projection: what a message comes to depends on a segment
+// that is damaged here, and must be what it is on every replica.
+func (p *projection) needs(segment string) {
+	p.unsound = fmt.Errorf("%w: the next message is about segment %s, which is damaged: put back the files that were sealed", errNeeds, segment)
+}
+
+var errNeeds = errors.New("events cannot be projected")
 
 // chain appends an event to the tail.
 func (p *projection) chain(d *Draft, id ID, at micros) {

@@ -26,8 +26,8 @@ func (l *Ledger) sealAll(ctx context.Context) {
 			return
 		}
 		for _, s := range l.view.Load().segs {
-			if ctx.Err() != nil || s.sealed.Load() {
-				continue
+			if ctx.Err() != nil || s.doubt != nil || s.sealed.Load() {
+				continue // what is damaged stays as it is
 			}
 			if err := l.seal(ctx, s); ctx.Err() != nil {
 				break

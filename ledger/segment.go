@@ -45,7 +45,9 @@ type segment struct {
 	size                int64 // bytes of lines
 	manifest            *Manifest
 	digest              string
-	sealID              ID // of its segment_sealed; owned by the projection
+	sealID              ID     // of its segment_sealed; owned by the projection
+	seal                []byte // what that says, where it is not what is on disk
+	doubt               error  // why what is on disk is not what was sealed, or not fit to be; set when it is loaded
 	sealed              atomic.Bool
 	disk                atomic.Int64 // bytes of its files, once sealed
 
@@ -79,7 +81,7 @@ type block struct {
 func endedSegment(t *tally, lines plainLines, g *growing) *segment {
 	m, categories := t.manifest()
 	s := &segment{name: t.name, first: t.first, last: t.last, firstTime: t.firstTime, lastTime: t.lastTime,
-		size: t.bytes, manifest: &m, digest: m.digest(), categoryMap: categories}
+		size: t.bytes, manifest: &m, digest: m.digest(), categoryMap: categories, doubt: t.hurt}
 	s.lines.Store(&lines)
 	s.growing.Store(g)
 	return s
@@ -87,6 +89,9 @@ func endedSegment(t *tally, lines plainLines, g *growing) *segment {
 
 // statement is what segment_sealed says of the segment, as canonical JSON.
 func (s *segment) statement() []byte {
+	if s.seal != nil {
+		return s.seal
+	}
 	return fmt.Appendf(nil, `{"first_id":"%s","last_hash":"%s","last_id":"%s","manifest_sha256":"%s","segment":"%s"}`,
 		s.manifest.FirstID, s.manifest.LastHash, s.manifest.LastID, s.digest, s.name)
 }
