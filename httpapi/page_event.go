@@ -47,6 +47,9 @@ func (a *API) pageEvent(ctx context.Context, s *screen, text string) (*detail, e
 	case errors.Is(err, ledger.ErrAgedOut):
 		d.Gone = "This event aged out under the retention policy. The hashes at the ends of its gap keep the chain provable."
 		return d, nil
+	case errors.Is(err, ledger.ErrDamaged):
+		d.Gone = "The stored event is damaged. A verification says more."
+		return d, nil
 	case problemOf(err).Status == http.StatusInternalServerError:
 		return nil, fmt.Errorf("reading event %s: %w", text, err)
 	default:

@@ -89,6 +89,8 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusNotFound, "%v", err)
 	case errors.Is(err, ledger.ErrAgedOut):
 		return newProblem(http.StatusGone, "%v", err)
+	case errors.Is(err, ledger.ErrDamaged):
+		return newProblem(http.StatusInternalServerError, "%v: a verification says more", ledger.ErrDamaged)
 	case errors.Is(err, ledger.ErrFollows):
 		return newProblem(http.StatusForbidden, "%v", err)
 	case errors.Is(err, ledger.ErrUnavailable), errors.Is(err, ledger.ErrStopped), errors.Is(err, context.DeadlineExceeded):

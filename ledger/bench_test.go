@@ -144,6 +144,21 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
+// BenchmarkQuery gives all events, and the newest 50.
+func BenchmarkQuery(b *testing.B) {
+	l := filled(b, 100_000)
+	defer l.Close()
+	for name, f := range map[string]Filter{"all": {}, "newest": {Limit: 50}, "actor": {Actors: []string{"user-7"}, Limit: 50}, "chosen": {Results: []string{"success"}}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := l.Query(context.Background(), f, func([]byte) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkIndexAdd is what a chained event costs for the index.
 func BenchmarkIndexAdd(b *testing.B) {
 	var lines []line

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
 )
 
@@ -23,6 +25,8 @@ type buffer struct {
 	zipped []byte
 	lines  []byte
 	lower  []byte
+	image  []byte // of the line whose hash is compared
+	summed bool   // the lines are as their member's checksum says
 }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
@@ -45,6 +49,7 @@ func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
 		}
 		var more bool
 		if next, more = eachOf(lines, next, f); !more || err == io.EOF {
+			buf.summed = more
 			return nil
 		}
 		if err != nil {
@@ -63,6 +68,18 @@ func (buf *buffer) inflateOdd(f func(raw []byte) bool) error {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
+}
+
+// readable tells whether a line may be served: it is what was chained, or JSON
+// all the same, as an edited event is, which who reads shall see.
+func (buf *buffer) readable(raw []byte) bool {
+	var at places
+	if !at.find(raw) {
+		return false
+	}
+	buf.image = at.preimage(raw, buf.image)
+	sum := sha256.Sum256(buf.image)
+	return isHex(at.hash(raw), &sum) || jsontext.Value(raw).IsValid()
 }
 
 // eachOf calls f for the whole lines from at on; next is where the rest begins.

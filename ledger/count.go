@@ -89,7 +89,10 @@ func (q *query) countSegment(ctx context.Context, s *segment, c counts) error {
 		return err
 	}
 	p, err := q.plan(s)
-	if err != nil {
+	switch {
+	case q.passes(s, err):
+		return nil
+	case err != nil:
 		return err
 	}
 	defer p.src.release()

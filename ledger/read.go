@@ -3,13 +3,15 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 	"time"
 )
 
 // Get gives the stored line of an event, without its newline. Errors are
-// ErrNotFound and ErrAgedOut, or what kept the segment from being read.
+// ErrNotFound, ErrAgedOut and ErrDamaged, or what kept the segment from being
+// read.
 func (l *Ledger) Get(id ID) ([]byte, error) {
 	for {
 		v := l.view.Load()
@@ -87,6 +89,8 @@ func (l *Ledger) get(src *source, id ID) ([]byte, error) {
 		return nil, err // it may be in what could not be read
 	case found != nil:
 		return nil, found
+	case !buf.readable(raw):
+		return nil, fmt.Errorf("%w: event %s", ErrDamaged, id)
 	}
 	raw = bytes.Clone(raw)
 	l.cache.keep(src, id, raw)

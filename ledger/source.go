@@ -66,9 +66,17 @@ func (s *segment) openWithoutIndex(src *source) (err error) {
 		src.f, err = os.Open(src.path)
 	}
 	if err != nil {
-		return fmt.Errorf("segment %s: %w", s.name, err)
+		return fmt.Errorf("segment %s: %w", s.name, lost(err))
 	}
 	return nil
+}
+
+// lost makes damage of a file that is gone: what is in the others is not.
+func lost(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
 }
 
 func (src *source) use() { src.users.Add(1) }
@@ -88,7 +96,7 @@ func (src *source) file() (*os.File, error) {
 	}
 	f, err := os.Open(src.path)
 	if err != nil {
-		return nil, err
+		return nil, lost(err)
 	}
 	if info, err := f.Stat(); err != nil || info.Size() != src.x.size {
 		f.Close()
@@ -134,6 +142,7 @@ func (src *source) find(id ID) int {
 // inflated than that takes. Lines stay as they are until buf is used again.
 // What cannot be inflated is ErrDamaged.
 func (src *source) each(b block, buf *buffer, f func(raw []byte) (more bool)) error {
+	buf.summed = false
 	file, err := src.file()
 	if err != nil {
 		return err
