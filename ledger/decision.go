@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -158,7 +159,7 @@ func (p *projection) forgetAll(d decision) {
 // forget takes a segment's decided cells out of the state. A cell that is gone
 // already stays so. What a segment held that is gone itself was not counted.
 func (p *projection) forget(gone map[ID]map[string]bool, first ID, ds decided) {
-	here := slices.ContainsFunc(p.segs, func(s *segment) bool { return s.first == first })
+	_, here := slices.BinarySearchFunc(p.segs, first, func(s *segment, id ID) int { return cmp.Compare(s.first, id) })
 	cells := maps.Clone(gone[first])
 	if cells == nil {
 		cells = map[string]bool{}

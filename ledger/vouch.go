@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // A chainedSeal is a segment_sealed event that was found in the chain.
@@ -36,7 +37,7 @@ func sealOf(statement []byte) (s sealed) {
 // recallSeal gives a chained seal its effect again: the segment that it is
 // about is sealed by it. Where that is not what was sealed, vouch says so.
 func (p *projection) recallSeal(seal chainedSeal) {
-	for _, s := range p.segs {
+	for _, s := range slices.Backward(p.segs) { // it is one of the last
 		if bytes.Equal(s.statement(), seal.statement) {
 			if s.sealID == 0 {
 				s.sealID = seal.id

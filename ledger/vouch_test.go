@@ -335,7 +335,7 @@ func TestDamagedSegmentIsNotSealed(t *testing.T) {
 		t.Error("the damaged file changed")
 	}
 	r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
-	if err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "hash_mismatch" {
+	if err != nil || len(r.Findings) == 0 || r.Findings[0].Kind != "hash_mismatch" {
 		t.Errorf("%v %+v", err, r.Findings)
 	}
 }
