@@ -71,13 +71,14 @@ func memberLen(head []byte) (int, error) {
 	return memberHeader + int(n) + memberEnd, nil
 }
 
-// checkMember holds a member against the checksum of its compressed bytes.
+// checkMember holds a member against the checksum of its compressed bytes. None
+// is empty.
 func checkMember(b []byte) error {
 	n, err := memberLen(b)
 	if err != nil {
 		return err
 	}
-	if n != len(b) || crc32.Checksum(b[memberHeader:n-memberEnd], castagnoli) != binary.LittleEndian.Uint32(b[len(memberMagic)+4:]) {
+	if n != len(b) || binary.LittleEndian.Uint32(b[n-4:]) == 0 || crc32.Checksum(b[memberHeader:n-memberEnd], castagnoli) != binary.LittleEndian.Uint32(b[len(memberMagic)+4:]) {
 		return errMember
 	}
 	return nil
@@ -85,13 +86,15 @@ func checkMember(b []byte) error {
 
 // A memberReader reads the content of members one behind the other. What is no
 // member as the store writes it, but gzip all the same (somebody packed the
-// file again, or a bit of a header is flipped), is read too and noted in odd.
+// file again, or a bit of a header is flipped), is read too and noted in odd. So
+// is one that does not end with a line.
 type memberReader struct {
 	in   *bufio.Reader
 	at   int64 // where the member at hand begins
 	next int64 // where the one behind a sound member begins
 	odd  []oddMember
 	line int64         // lines read
+	cut  bool          // they end within one
 	left io.ByteReader // what is not inflated yet of the member at hand; nil between two
 	z    gzip.Reader
 }
@@ -113,7 +116,9 @@ func (m *memberReader) Read(b []byte) (int, error) {
 			}
 		}
 		n, err := m.z.Read(b)
-		m.line += int64(bytes.Count(b[:n], []byte{'\n'}))
+		if n > 0 {
+			m.line, m.cut = m.line+int64(bytes.Count(b[:n], []byte{'\n'})), b[n-1] != '\n'
+		}
 		if errors.Is(err, io.EOF) {
 			err = m.close()
 		}
@@ -167,6 +172,9 @@ func (m *memberReader) close() error {
 	case *bytes.Reader:
 		if left.Len() > 0 {
 			return errMember
+		}
+		if m.cut {
+			m.odd = append(m.odd, oddMember{m.at, m.line + 1})
 		}
 		m.in.Discard(int(m.next - m.at)) // never fails: it was peeked
 	case *countedReader:

@@ -138,6 +138,10 @@ func (v *verification) eachChecked(r *segmentResult, next func(*lineBatch) error
 	return other, s.err
 }
 
+// errUnended is what a segment's reading ends with that has bytes behind its
+// last newline.
+var errUnended = errors.New("it does not end with a newline")
+
 // wholeLines gives next for lines that are read from in.
 func wholeLines(in io.Reader, odd func() []oddMember) (next func(*lineBatch) error) {
 	var rest []byte // begins a line
@@ -154,6 +158,9 @@ func wholeLines(in io.Reader, odd func() []oddMember) (next func(*lineBatch) err
 			if err != nil || end >= batchBytes {
 				rest = append(rest[:0], b.text[end:]...)
 				b.text, b.odd = b.text[:end], odd()
+				if errors.Is(err, io.EOF) && len(rest) > 0 {
+					return errUnended
+				}
 				return err
 			}
 		}
@@ -264,7 +271,7 @@ func (k *lineChecker) inflate(b *lineBatch) bool {
 		n, err := k.z.Read(b.text[len(b.text):min(cap(b.text), size+1)])
 		b.text = b.text[:len(b.text)+n]
 		if err == io.EOF {
-			return k.in.Len() == 0 && (len(b.text) == 0 || b.text[len(b.text)-1] == '\n')
+			return k.in.Len() == 0 && bytes.HasSuffix(b.text, []byte{'\n'})
 		}
 		if err != nil || len(b.text) > size {
 			return false

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"os"
 	"path/filepath"
@@ -80,4 +81,40 @@ func TestFindingsKeepTheirPlaces(t *testing.T) {
 	if !slices.Equal(places, []int64{700, 2100, 3001, 4200}) {
 		t.Errorf("%+v", r.Findings)
 	}
+}
+
+// TestBytesThatAreNoLineOfASealedFileAreFound adds members as the store writes
+// them whose content is no line: behind the last newline no line's hash tells.
+func TestBytesThatAreNoLineOfASealedFileAreFound(t *testing.T) {
+	t.Parallel()
+	dir, zips := sealedFolder(t)
+	lines := linesOf(t, zips[1])
+	last := lines[len(lines)-1]
+	pack := func(content []byte) []byte {
+		packed, err := new(memberWriter).pack(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Clone(packed)
+	}
+	var empty bytes.Buffer
+	gzip.NewWriter(&empty).Close()
+	whole, half := allBytes(t, zips[1]), len(last)/2
+	for name, content := range map[string][]byte{
+		"an event without its newline": slices.Concat(whole, pack(last[:len(last)-1])),
+		"two bytes":                    slices.Concat(whole, pack([]byte("xx"))),
+		"a member of nothing":          slices.Concat(whole, pack(nil)),
+		"one in front":                 slices.Concat(pack(nil), whole),
+		"nothing, packed elsewhere":    slices.Concat(whole, empty.Bytes()),
+		"a line in two members": slices.Concat(pack(slices.Concat(bytes.Join(lines[:len(lines)-1], nil), last[:half])),
+			pack(last[half:])),
+	} {
+		os.WriteFile(zips[1], content, 0o600)
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+		if err != nil || len(r.Findings) == 0 || r.Findings[0].File != filepath.Base(zips[1]) {
+			t.Errorf("%s: %v %+v", name, err, r)
+		}
+	}
+	os.WriteFile(zips[1], whole, 0o600)
+	mustValid(t, dir, VerifyOptions{})
 }

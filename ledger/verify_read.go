@@ -18,6 +18,9 @@ func (v *verification) readLines(ctx context.Context, r *segmentResult, f *os.Fi
 	}
 	if !r.zip {
 		_, err := v.eachChecked(r, wholeLines(in, func() []oddMember { return nil }))
+		if errors.Is(err, errUnended) { // the line that is missing then is found by what follows it
+			err = nil
+		}
 		return r.damaged(in, err)
 	}
 	at, err := v.eachChecked(r, wholeMembers(in))
@@ -35,6 +38,9 @@ func (v *verification) readLines(ctx context.Context, r *segmentResult, f *os.Fi
 	members := newMemberReader(in, streamBuffer)
 	members.next, members.line = at, r.lines
 	_, err = v.eachChecked(r, wholeLines(members, func() []oddMember { return members.odd }))
+	for _, m := range members.odd[r.told:] { // no line begins there
+		r.foundOdd(m)
+	}
 	return r.damaged(in, err)
 }
 
