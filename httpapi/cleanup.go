@@ -16,7 +16,8 @@ func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
 	http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	if a.cleaning != nil && !dry {
 		if err := a.cleaning(r.Context(), callerOf(r)); err != nil {
-			return err
+			a.log.Warn("clean-up refused", "error", err)
+			return newProblem(http.StatusServiceUnavailable, "a clean-up that cannot be chained does not begin: %v", err)
 		}
 	}
 	report, err := a.retention.Cleanup(r.Context(), dry)

@@ -18,6 +18,7 @@ const (
 	refusalsFirst  = time.Minute      // until the next event about them, doubled ...
 	refusalsLast   = 10 * time.Minute // ... up to this while there are more
 	tellTimeout    = 10 * time.Second
+	tellWithin     = time.Hour   // of the event's timestamp: what is signed further from it the ledger rejects
 	farewell       = time.Second // for what is still to be told when the store stops
 )
 
@@ -120,10 +121,10 @@ func (t *teller) tellUntilDone(ctx context.Context, action string, details map[s
 // Errors of telling that no repetition will change.
 var (
 	errCannotSign = errors.New("this replica has no private key")
-	errRejected   = errors.New("the ledger rejected it: the clocks of the store and of the stream are more than an hour apart")
+	errApart      = errors.New("the local clock and the newest event are more than an hour apart")
 )
 
-func final(err error) bool { return errors.Is(err, errCannotSign) || errors.Is(err, errRejected) }
+func final(err error) bool { return errors.Is(err, errCannotSign) || errors.Is(err, errApart) }
 
 // tell has one thing chained, and returns when it is committed.
 func (t *teller) tell(ctx context.Context, action string, details map[string]any) error {
@@ -131,6 +132,9 @@ func (t *teller) tell(ctx context.Context, action string, details map[string]any
 	defer cancel()
 	if !t.ledger.Signs() {
 		return errCannotSign
+	}
+	if time.Until(t.ledger.Head().Timestamp) > tellWithin { // the next event is not before it
+		return fmt.Errorf("telling %s: %w", action, errApart)
 	}
 	m, err := t.ledger.Testify(action, details)
 	if err != nil {
@@ -144,7 +148,7 @@ func (t *teller) tell(ctx context.Context, action string, details map[string]any
 		return fmt.Errorf("telling %s: %w", action, err)
 	}
 	if line, err := t.ledger.Get(id); err == nil && !bytes.Contains(line, []byte(`"action":"`+action+`"`)) {
-		return fmt.Errorf("telling %s: %w", action, errRejected)
+		return fmt.Errorf("telling %s: %w", action, errApart)
 	}
 	return nil
 }
