@@ -6,9 +6,8 @@ import (
 	"hash/maphash"
 	"io/fs"
 	"math/bits"
-	"os"
 	"path"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -36,13 +35,11 @@ type indexCheck struct {
 	spent bool // damaged or not of this file: to be made again
 }
 
-// checkIndex begins to compare a sealed segment's index; nil when it has none.
-func (v *verification) checkIndex(name string) *indexCheck {
+// checkIndex begins to compare a sealed segment's index, size being that of its
+// .gz; nil when it has none.
+func (v *verification) checkIndex(name string, size int64) *indexCheck {
 	x, err := openIndex(indexPath(v.dir, name))
-	c := &indexCheck{file: path.Join(indexFolder, name+indexSuffix), x: x, seed: maphash.MakeSeed()}
-	if info, err := os.Stat(filepath.Join(v.dir, name+suffixSealed)); err == nil {
-		c.size = info.Size()
-	}
+	c := &indexCheck{file: path.Join(indexFolder, name+indexSuffix), x: x, size: size, seed: maphash.MakeSeed()}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -176,13 +173,15 @@ func (v *verification) compareIndex(r *segmentResult) error {
 // dropWrong drops the indexes that a verification found wrong; the sealer makes
 // them again.
 func (l *Ledger) dropWrong(v *verification, segs []*segment) {
-	for i, r := range v.results {
+	for _, r := range v.results {
 		if r.index == nil || len(r.index.wrong) == 0 && !r.index.spent {
 			continue
 		}
-		segs[i].index.Store(nil)
-		l.log.Warn("index dropped", "segment", segs[i].name, "err", "verification found it wrong")
-		wake(l.sealing)
+		if i := slices.IndexFunc(segs, func(s *segment) bool { return s.name == r.in.name }); i >= 0 {
+			segs[i].index.Store(nil)
+			l.log.Warn("index dropped", "segment", segs[i].name, "err", "verification found it wrong")
+			wake(l.sealing)
+		}
 	}
 }
 

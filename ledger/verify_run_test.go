@@ -61,7 +61,7 @@ func TestRunsFindWhatLinesFind(t *testing.T) {
 			v := &verification{dir: dir, heads: heads, report: &Report{}}
 			s := &segmentResult{in: verifyInput{name: name}, file: name, zip: zip, counts: zip}
 			if zip {
-				s.index = v.checkIndex(name)
+				s.index = v.checkIndex(name, int64(len(allBytes(t, zips[0]))))
 				s.index.seed = seed
 			}
 			return v, s

@@ -88,7 +88,11 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 	}
 	defer f.Close()
 	if r.zip, r.counts = zip, zip; zip {
-		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name)
+		info, err := f.Stat() // of the file that is open: it may be replaced
+		if err != nil {
+			return nil, err
+		}
+		r.file, r.index = in.name+suffixSealed, v.checkIndex(in.name, info.Size())
 	}
 	if !zip && in.limit < 0 {
 		err = v.allLines(ctx, r, f)
