@@ -712,13 +712,33 @@ func TestVerifyOptions(t *testing.T) {
 	h := f.ledger.Head()
 	f.do("POST", "/verify", fmt.Sprintf(`{"heads":["%s:%s"],"require":{"security":"365d","user":"24h"}}`, h.ID, h.Hash)).want(t, 200, `"valid"`)
 	f.do("POST", "/verify", fmt.Sprintf(`{"heads":["%s:%s"]}`, h.ID, ledger.GenesisHash)).want(t, 200, `"invalid"`)
-	f.do("GET", "/verify", "").want(t, 200, `"last":null`) // only plain runs count
+	f.do("GET", "/verify", "").want(t, 200, `"status":"valid"`) // the caller's head is not the chain's fault
 	f.do("POST", "/verify", `{}`).want(t, 200, `"valid"`)
 	f.do("POST", "/verify", `{`).want(t, 400)
 	f.do("POST", "/verify", `{"heads":["x"],"require":{"user":"-1d"}}`).want(t, 422, `heads[0]`, `require.user`)
 	f.do("POST", "/verify", `{"colour":1}`).want(t, 422, "colour")
 	f.do("POST", "/verify", `{"heads":[]}`, "Content-Type", "text/plain").want(t, 415)
 	f.do("POST", "/verify", "", "Content-Type", "application/x-www-form-urlencoded").want(t, 200)
+}
+
+// Who asks with a head of his own and finds the chain broken has measured it for all; what only his head and floor do not
+// hold is his alone.
+func TestVerificationWithHeadsThatFindsTheChainBrokenCounts(t *testing.T) {
+	f := start(t)
+	f.fill(3)
+	head := f.ledger.Head()
+	own := fmt.Sprintf(`{"heads":["%s:%s","%s:%s"],"require":{"service":"forever","nosuch":"1d"}}`, head.ID, ledger.GenesisHash, head.ID+1, head.Hash)
+	f.do("POST", "/verify", own).want(t, 200, `"status":"invalid"`, "head_missing", "head_mismatch", "policy_below_required", "policy_missing")
+	f.do("GET", "/verify", "").want(t, 200, `"findings":[]`, `"message":"Chain integrity verified"`)
+	f.do("GET", "/status", "").want(t, 200, `"chain_valid":true`)
+	f.damage()
+	f.do("POST", "/verify", own).want(t, 200, `"status":"invalid"`)
+	last := f.do("GET", "/verify", "").want(t, 200, `"status":"invalid"`, `"kind":"hash_mismatch"`)
+	if strings.Contains(last.body, "head_") || strings.Contains(last.body, "policy_") {
+		t.Errorf("the caller's findings are kept: %s", last.body)
+	}
+	f.do("GET", "/status", "").want(t, 200, `"chain_valid":false`)
+	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "Chain broken at event 000000000002")
 }
 
 func TestOneVerificationServesAll(t *testing.T) {

@@ -141,7 +141,7 @@ func (v *verifier) verify(ctx context.Context) (*ledger.Report, error) {
 	}
 }
 
-// special verifies with options of the caller's own, for him alone.
+// special verifies with options of the caller's own, for him alone. What it finds out about the chain itself counts.
 func (v *verifier) special(ctx context.Context, o ledger.VerifyOptions) (*ledger.Report, error) {
 	select {
 	case v.turn <- struct{}{}:
@@ -149,7 +149,17 @@ func (v *verifier) special(ctx context.Context, o ledger.VerifyOptions) (*ledger
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return v.whole(ctx, o)
+	began := time.Now()
+	report, err := v.whole(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if chain, known := report.OfChain(); known {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.note(chain, began)
+	}
+	return report, nil
 }
 
 // join makes the caller a waiter of the running verification, and begins one when none runs.
@@ -192,13 +202,20 @@ func (v *verifier) execute(ctx context.Context, c *run) {
 	}
 	switch {
 	case c.err == nil:
-		v.last, v.lastErr, v.lastAt = c.report, nil, c.began
+		v.note(c.report, c.began)
 	case ctx.Err() == nil:
 		v.lastErr = c.err
 	case v.stopped:
 		c.err = ledger.ErrStopped
 	}
 	close(c.done)
+}
+
+// note keeps the report of the verification that began last. mu is held.
+func (v *verifier) note(r *ledger.Report, began time.Time) {
+	if !began.Before(v.lastAt) {
+		v.last, v.lastErr, v.lastAt = r, nil, began
+	}
 }
 
 // check verifies. A damaged ledger must not be able to end the program that serves what is left of it.

@@ -58,6 +58,34 @@ type Report struct {
 
 const maxFindings = 1000
 
+// OfChain is the report without what was found against the heads and floors
+// that its caller asked for: what it says of the chain itself. false: that is
+// not known, since findings were omitted.
+func (r *Report) OfChain() (*Report, bool) {
+	c := *r
+	c.Findings = slices.DeleteFunc(slices.Clone(r.Findings), Finding.asked)
+	c.Checked = slices.DeleteFunc(slices.Clone(r.Checked), func(s string) bool { return s == "heads" })
+	switch {
+	case len(c.Findings) > 0:
+		c.Error = c.Findings[0].Message
+	case r.Omitted > 0:
+		return nil, false
+	default:
+		c.Status, c.Message, c.Error = "valid", "Chain integrity verified", ""
+	}
+	return &c, true
+}
+
+// asked tells whether a finding is against VerifyOptions: the kinds that only
+// these give, and a head's difference that is no file's.
+func (f Finding) asked() bool {
+	switch f.Kind {
+	case "head_missing", "policy_missing", "policy_below_required":
+		return true
+	}
+	return f.Kind == "head_mismatch" && f.File == ""
+}
+
 // notComparedStream stands in a report whose caller had no stream at hand.
 const notComparedStream = "stream"
 
