@@ -18,7 +18,8 @@ type Stream interface {
 	// Send publishes one draft, with key as its idempotency key unless empty, and does not wait.
 	Send(d ledger.Draft, key string) Sent
 
-	// AppendBatch publishes all drafts or none; their ids are first to last without a hole.
+	// AppendBatch publishes all drafts or none; their ids are first to last without a hole. An error about one draft has a
+	// method Draft() int, which gives its place in ds.
 	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
 
 	// Reset gives a channel that is closed when acknowledgements given until then hold no longer: the stream is another

@@ -114,7 +114,7 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 
 // appendBulk publishes all events of the body or none.
 func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, array bool) error {
-	drafts, err := a.decodeBulk(body, array)
+	drafts, parts, err := a.decodeBulk(body, array)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (a *API) appendBulk(w http.ResponseWriter, r *http.Request, body []byte, ar
 	first, last, err := a.stream.AppendBatch(ctx, drafts)
 	cancel()
 	if err != nil {
-		return unpublished(err)
+		return refusedOne(err, parts)
 	}
 	defer func() { a.metrics.doors.came(a.ledger.Head().ID, last, drafts...) }()
 	answer := batchAnswer{Count: len(drafts), FirstID: first.String(), LastID: last.String()}

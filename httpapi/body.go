@@ -49,8 +49,8 @@ type part struct {
 	line, item int
 }
 
-// decodeBulk gives the drafts of all events in body, or a problem that names every bad one.
-func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, error) {
+// decodeBulk gives the drafts of all events in body with their places, or a problem that names every bad one.
+func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, []part, error) {
 	split := splitLines
 	if array {
 		split = splitArray
@@ -58,9 +58,9 @@ func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, error) {
 	parts, err := split(body)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case len(parts) == 0:
-		return nil, invalid(fieldError{Message: "there is no event in the body"})
+		return nil, nil, invalid(fieldError{Message: "there is no event in the body"})
 	}
 	drafts := make([]ledger.Draft, 0, len(parts))
 	var errs []fieldError
@@ -75,17 +75,35 @@ func (a *API) decodeBulk(body []byte, array bool) ([]ledger.Draft, error) {
 			errs = append(errs, p.errors(ie)...)
 			tooLarge = tooLarge || ie.TooLarge
 		default:
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if len(errs) == 0 {
-		return drafts, nil
+	if len(errs) > 0 {
+		return nil, nil, refused(errs, tooLarge)
 	}
+	return drafts, parts, nil
+}
+
+// refused is the answer to a bulk append with bad events.
+func refused(errs []fieldError, tooLarge bool) *problem {
 	p := invalid(errs...)
 	if tooLarge {
 		p.Status, p.Title = http.StatusRequestEntityTooLarge, http.StatusText(http.StatusRequestEntityTooLarge)
 	}
-	return nil, p
+	return p
+}
+
+// refusedOne names the place of the draft that an error of AppendBatch is about, where it is about one.
+func refusedOne(err error, parts []part) error {
+	var one interface {
+		error
+		Draft() int
+	}
+	var ie *ledger.InvalidError
+	if errors.As(err, &one) && errors.As(err, &ie) {
+		return refused(parts[one.Draft()].errors(ie), ie.TooLarge)
+	}
+	return unpublished(err)
 }
 
 // errors names the place of each of ie's errors.

@@ -44,6 +44,7 @@ func (i *Ingest) Append(ctx context.Context, d ledger.Draft, key string) (id led
 // AppendBatch publishes up to 1,000 events, all or none, and returns the first
 // and last id. It uses JetStream's atomic batch (NATS ADR-50): the headers
 // Nats-Batch-Id and Nats-Batch-Sequence, Nats-Batch-Commit on the last message.
+// The error says which draft is at fault where one is: it has a Draft() int.
 func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
 	if len(ds) == 0 || len(ds) > maxBatch {
 		return 0, 0, fmt.Errorf("a batch has 1 to %d events, not %d", maxBatch, len(ds))
@@ -53,17 +54,21 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 	}
 	if len(ds) == 1 { // it is whole by itself; the server makes files for each batch
 		first, _, err = i.Append(ctx, ds[0], "")
+		if invalid := new(ledger.InvalidError); errors.As(err, &invalid) {
+			err = draftError{0, err}
+		}
 		return first, first, err
+	}
+	msgs, err := i.batch(ds)
+	if err != nil {
+		return 0, 0, err
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	batch, before := nuid.Next(), i.led.Projected()
-	for n, d := range ds {
-		m := &nats.Msg{Subject: i.subject(d), Data: d.Canonical(), Header: nats.Header{}}
-		m.Header.Set("Nats-Batch-Id", batch)
-		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(n+1))
+	before := i.led.Projected()
+	for n, m := range msgs {
+		m.Data = ds[n].Canonical()
 		if n == len(ds)-1 {
-			m.Header.Set("Nats-Batch-Commit", "1")
 			ack, err := i.publish(ctx, m)
 			if err != nil {
 				return 0, 0, err
@@ -78,6 +83,7 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 			if err := i.nc.PublishMsg(m); err != nil {
 				return 0, 0, unavailable(err, false)
 			}
+			m.Data = nil // all of them at a time may be much
 			continue
 		}
 		if err := i.beginBatch(ctx, m); err != nil {
@@ -86,6 +92,36 @@ func (i *Ingest) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, las
 	}
 	panic("unreachable: the last message returns")
 }
+
+// batch gives the messages of a batch, still without their data. None may be
+// larger than the stream takes: a batch that begins and does not end is kept
+// by the server for a while, and there may be few of them.
+func (i *Ingest) batch(ds []ledger.Draft) ([]*nats.Msg, error) {
+	id, room := nuid.Next(), int(min(maxMsgSize, i.nc.MaxPayload()))
+	msgs := make([]*nats.Msg, len(ds))
+	for n, d := range ds {
+		m := &nats.Msg{Subject: i.subject(d), Header: nats.Header{}}
+		m.Header.Set("Nats-Batch-Id", id)
+		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(n+1))
+		if n == len(ds)-1 {
+			m.Header.Set("Nats-Batch-Commit", "1")
+		}
+		if m.Size()-len(m.Subject)+d.Size() > room {
+			return nil, draftError{n, tooLarge()}
+		}
+		msgs[n] = m
+	}
+	return msgs, nil
+}
+
+// A draftError is why a batch cannot be published because of one draft.
+type draftError struct {
+	draft int // from 0
+	error
+}
+
+func (e draftError) Draft() int    { return e.draft }
+func (e draftError) Unwrap() error { return e.error }
 
 // beginBatch publishes a batch's first message and waits until the stream has
 // taken it up (its answer is then empty).

@@ -70,8 +70,7 @@ func (d Draft) Category() string { return d.category }
 
 // Canonical is the RFC 8785 form of what the publisher gave, defaults filled in.
 func (d Draft) Canonical() []byte {
-	n := len(d.category) + len(d.action) + len(d.actor) + len(d.target) + len(d.data) + len(d.result) + len(d.err)
-	b := append(make([]byte, 0, n+80), `{"action":`...)
+	b := append(make([]byte, 0, d.Size()), `{"action":`...)
 	b = append(append(b, d.action...), `,"actor":`...)
 	b = append(append(b, d.actor...), `,"category":"`...)
 	b = append(append(b, d.category...), `","data":`...)
@@ -79,6 +78,12 @@ func (d Draft) Canonical() []byte {
 	b = append(append(b, d.err...), `,"result":`...)
 	b = append(append(b, d.result...), `,"target":`...)
 	return append(append(b, d.target...), '}')
+}
+
+// Size is the length of Canonical.
+func (d Draft) Size() int {
+	return len(`{"action":,"actor":,"category":"","data":,"error":,"result":,"target":}`) +
+		len(d.category) + len(d.action) + len(d.actor) + len(d.target) + len(d.data) + len(d.result) + len(d.err)
 }
 
 // Same tells whether a stored line holds the same content.
