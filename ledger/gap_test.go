@@ -221,3 +221,38 @@ func TestGapThatNoDecisionCovers(t *testing.T) {
 	forge("security")
 	mustValid(t, dir, VerifyOptions{})
 }
+
+// TestAHeadThatAgedOutIsNoFinding asks for the heads that somebody noted before
+// their events aged out.
+func TestAHeadThatAgedOutIsNoFinding(t *testing.T) {
+	t.Parallel()
+	f, dir := agedFeed(t)
+	var heads []Head
+	for id := ID(1); id <= 10; id++ {
+		raw, err := f.l.Get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, _ := parseLine(raw)
+		heads = append(heads, Head{ID: id, Hash: string(ln.hash)})
+	}
+	if err := f.l.Rewritten(context.Background(), ageNow(t, f)); err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, f.l)
+	const aged, last = 4, 5 // of a gap of two, between survivors
+	r := mustValid(t, dir, VerifyOptions{Heads: heads})
+	if !slices.Contains(r.NotChecked, "the head "+heads[aged].ID.String()+":"+heads[aged].Hash+": it aged out") || !slices.Contains(r.Checked, "heads") {
+		t.Errorf("%q, not %q", r.Checked, r.NotChecked)
+	}
+	if strings.Contains(strings.Join(r.NotChecked, "\n"), heads[last].Hash) {
+		t.Errorf("the last of a gap: not %q", r.NotChecked)
+	}
+	other := VerifyOptions{Heads: []Head{{ID: heads[last].ID, Hash: GenesisHash}}}
+	if r, err := VerifyDir(context.Background(), dir, other); err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "head_mismatch" {
+		t.Errorf("another hash at a gap's end: %v %+v", err, r)
+	}
+	if r := mustValid(t, dir, VerifyOptions{Heads: heads[aged : aged+1]}); slices.Contains(r.Checked, "heads") {
+		t.Errorf("%q", r.Checked)
+	}
+}

@@ -158,12 +158,18 @@ func (v *verification) line(r *segmentResult, c *checkedLine) {
 		action, _ := text(l.action)
 		r.own = append(r.own, ownEvent{l.id, l.time, string(l.category), action, bytes.Clone(l.data), r.file, r.lines})
 	}
-	if v.heads[l.id] != nil {
-		if r.seen == nil {
-			r.seen = map[ID]string{}
-		}
-		r.seen[l.id] = string(l.hash)
+	v.see(r, l)
+}
+
+// see keeps the hash of a line that has a head's id.
+func (v *verification) see(r *segmentResult, l *line) {
+	if v.heads[l.id] == nil {
+		return
 	}
+	if r.seen == nil {
+		r.seen = map[ID]string{}
+	}
+	r.seen[l.id] = string(l.hash)
 }
 
 // maxIDs is how many ids a segment's category map has at most: of more, a
@@ -243,6 +249,7 @@ func (v *verification) gap(r *segmentResult, l *line) {
 		r.tally = newTally(r.in.name, g.first)
 	}
 	r.gaps = append(r.gaps, gapLine{g, r.lines})
+	v.see(r, l)
 	r.aged += g.count
 	if g.first > g.last || g.count != int64(g.last-g.first)+1 {
 		r.find(Finding{Kind: "malformed_gap", ID: g.first.String(), Line: r.lines,
