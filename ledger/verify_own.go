@@ -49,6 +49,9 @@ func (v *verification) checkOwn() {
 			v.checkGaps(r, sealed[r.in.name], allowed[r.in.name])
 		}
 	}
+	if len(configs) > 1 && configs[1].from == 2 {
+		configs = configs[1:] // nothing was ever chained under the defaults
+	}
 	for _, name := range slices.Sorted(maps.Keys(v.opts.Require)) {
 		if !slices.ContainsFunc(configs, func(c configSince) bool { _, ok := c.config.Categories[name]; return ok }) {
 			v.find(Finding{Kind: "policy_missing", Message: "no chained configuration has the required category " + quoteShort(name)})

@@ -131,3 +131,28 @@ func TestVerifyOutlivesAForgedCategory(t *testing.T) {
 	}
 	closeLedger(t, open(t, dir, Config{}))
 }
+
+// TestAFloorAboveDefaultsThatNeverHeld requires more than the defaults have of a
+// ledger whose first event configured it, and of one that began under them.
+func TestAFloorAboveDefaultsThatNeverHeld(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[int]int{0: 0, 1: 1} {
+		dir, c := t.TempDir(), DefaultConfig()
+		c.Categories["security"] = Policy{Retention: 730 * day}
+		delete(c.Categories, "ai")
+		f := &feed{t: t, l: open(t, dir, c)}
+		f.logins(before)
+		f.own()
+		f.logins(3)
+		closeLedger(t, f.l)
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{Require: map[string]time.Duration{"security": 730 * day}})
+		if err != nil || len(r.Findings) != want || len(r.Policies) != 2 {
+			t.Errorf("%d events before: %v %+v", before, err, r)
+		}
+		r, err = VerifyDir(context.Background(), dir, VerifyOptions{Require: map[string]time.Duration{"ai": day}})
+		if err != nil || len(r.Findings) != 1-want {
+			t.Errorf("%d events before, of a category that is not configured: %v %+v", before, err, r)
+		}
+		mustValid(t, dir, VerifyOptions{})
+	}
+}
