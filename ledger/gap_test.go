@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,17 @@ func TestForgeriesBesideAGap(t *testing.T) {
 		text := `{"aged_out":{"first_id":"` + a.gap.first.String() + `","last_id":"` + b.gap.last.String() + `","count":5},"previous_hash":"` +
 			string(a.prev) + `","hash":"` + string(b.hash) + `"}`
 		forge(t, "gap_unjustified", slices.Concat(lines[:at-1], [][]byte{[]byte(text)}, lines[at+2:]))
+	})
+	t.Run("a gap in two", func(t *testing.T) {
+		whole, _ := parseLine(lines[at-1])
+		g := *whole.gap
+		if g.count < 2 {
+			t.Fatal(g)
+		}
+		invented := strings.Repeat("ab", 32)
+		a := fmt.Appendf(nil, gapLayout, g.first, g.first, 1, whole.prev, invented)
+		b := fmt.Appendf(nil, gapLayout, g.first+1, g.last, g.count-1, invented, whole.hash)
+		forge(t, "malformed_gap", slices.Concat(lines[:at-1], [][]byte{bytes.TrimSpace(a), bytes.TrimSpace(b)}, lines[at:]))
 	})
 	if !strings.Contains(string(lines[at-1]), "aged_out") {
 		t.Error("no gap before the survivor")

@@ -248,6 +248,10 @@ func (v *verification) gap(r *segmentResult, l *line) {
 	if r.tally == nil {
 		r.tally = newTally(r.in.name, g.first)
 	}
+	if n := len(r.gaps); n > 0 && r.gaps[n-1].line == r.lines-1 { // the hash between them would be nobody's
+		r.find(Finding{Kind: "malformed_gap", ID: g.first.String(), Line: r.lines,
+			Message: fmt.Sprintf("the gap %s to %s stands behind another: a run of aged-out events is one line", g.first, g.last)})
+	}
 	r.gaps = append(r.gaps, gapLine{g, r.lines})
 	v.see(r, l)
 	r.aged += g.count
