@@ -46,8 +46,7 @@ func (c *Config) addToken(e entry) error {
 		case "scopes":
 			return setScopes(&t.scopes, texts)
 		case "categories":
-			t.categories = texts
-			return nil
+			return setOnly(&t.categories, texts)
 		}
 		return errors.New("unknown key")
 	})
@@ -89,8 +88,7 @@ func (c *Config) addUser(e entry) error {
 		case "nkey":
 			return setNkey(&u.nkey, texts)
 		case "categories":
-			u.categories = texts
-			return nil
+			return setOnly(&u.categories, texts)
 		}
 		return errors.New("unknown key")
 	})
@@ -136,6 +134,14 @@ func setScopes(to *[]string, texts []string) error {
 		}
 	}
 	*to = texts
+	return nil
+}
+
+// setOnly sets the only categories. None at all are no list: left out it means all, and that must be said so.
+func setOnly(to *[]string, texts []string) error {
+	if *to = texts; len(texts) == 0 {
+		return errors.New("at least one category expected; left out, all are meant")
+	}
 	return nil
 }
 
