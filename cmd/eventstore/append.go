@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -28,7 +29,8 @@ func appendCommand() *cobra.Command {
 		Use:   "append [-]",
 		Short: "Append an event and print it as stored",
 		Long: `Append an event: from flags, or with - a JSON event from standard input, or with --ndjson one event a line from
-standard input (at most 1,000, all or nothing). Ends with 0 when it is chained and on disk.`,
+standard input (at most 1,000, all or nothing). Ends with 0 when it is chained and on disk, and with 3 when it is in the
+stream and not chained yet: then it must not be sent again.`,
 		Example: `  eventstore append --category service --action restarted --actor docker --target ollama --data '{"tries":2}'
   echo '{"category":"user","action":"login","actor":"ada"}' | eventstore append -
   eventstore append --ndjson < events.ndjson`,
@@ -37,7 +39,11 @@ standard input (at most 1,000, all or nothing). Ends with 0 when it is chained a
 		RunE: func(cmd *cobra.Command, args []string) error {
 			event := map[string]any{}
 			for _, n := range names {
-				if f := cmd.Flag(n.name); f.Changed {
+				f := cmd.Flag(n.name)
+				if !utf8.ValidString(f.Value.String()) {
+					return usage(fmt.Errorf("--%s: %q is not UTF-8", n.name, f.Value))
+				}
+				if f.Changed {
 					event[n.name] = f.Value.String()
 				}
 			}
@@ -61,11 +67,7 @@ standard input (at most 1,000, all or nothing). Ends with 0 when it is chained a
 			if err != nil {
 				return err
 			}
-			_, b, err := c.call(cmd.Context(), "POST", "/events", bytes.NewReader(body), header)
-			if err != nil {
-				return err
-			}
-			return printLine(cmd.OutOrStdout(), b)
+			return c.append(cmd, body, header)
 		},
 	}
 	c.addURL(cmd)
@@ -75,6 +77,18 @@ standard input (at most 1,000, all or nothing). Ends with 0 when it is chained a
 	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key and event is stored once (within 10 minutes)")
 	cmd.Flags().BoolVar(&ndjson, "ndjson", false, "read one event a line from standard input")
 	return cmd
+}
+
+// append sends a body and prints the answer.
+func (c *client) append(cmd *cobra.Command, body []byte, header http.Header) error {
+	status, b, err := c.call(cmd.Context(), "POST", "/events", bytes.NewReader(body), header)
+	if err != nil {
+		return err
+	}
+	if err := printLine(cmd.OutOrStdout(), b); err != nil || status != http.StatusAccepted {
+		return err
+	}
+	return exitError{3, errors.New("it is in the stream and will be chained, but is not yet: do not send it again")}
 }
 
 // eventBody makes the request of the flags given; which of them an event needs is for the store to say.

@@ -3,6 +3,9 @@ package main
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -33,6 +36,29 @@ func TestBulkAppendNamesTheLineThatIsTooLarge(t *testing.T) {
 	post("application/json", "["+small+","+large+"]", 413, `"item":2,"field":"item 2"`)
 	post("application/x-ndjson", large, 413, `"line":1,"field":"line 1"`)
 	post("application/x-ndjson", small+"\n"+small, 201, `"count":2`)
+	n.stop(t)
+	must(t, "", "verify", "--data", n.dir)
+}
+
+// An append that is in the stream and not chained yet is none that ended well: what it printed has no hash.
+func TestAppendThatIsNotChainedYetEndsWith3(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	store, err := url.Parse(n.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hurried := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(store)
+		r.Out.Header.Set("Prefer", "respond-async")
+	}})
+	defer hurried.Close()
+	args := []string{"append", "--category", "user", "--action", "a", "--actor", "b", "--url"}
+	out, errs, code := eventstore(t, "", append(args, hurried.URL)...)
+	if code != 3 || out != `{"id":"000000000001"}`+"\n" || !strings.Contains(errs, "do not send it again") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	must(t, "", append(args, n.url())...)
 	n.stop(t)
 	must(t, "", "verify", "--data", n.dir)
 }

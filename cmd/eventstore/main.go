@@ -17,7 +17,7 @@ func main() {
 }
 
 // run executes one command line and returns its exit code: 0 done, 1 failed (verify: invalid), 2 wrong usage
-// (verify: could not read).
+// (verify: could not read), 3 an append that is not chained yet.
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -79,11 +79,13 @@ type output struct {
 func (o *output) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.form, "output", "table", "table, json or ndjson")
 	cmd.Flags().BoolVar(&o.json, "json", false, "the same as --output json")
-	cmd.MarkFlagsMutuallyExclusive("output", "json")
 }
 
-func (o *output) check() error {
+func (o *output) check(cmd *cobra.Command) error {
 	if o.json {
+		if cmd.Flags().Changed("output") && o.form != "json" {
+			return usage(fmt.Errorf("--json and --output %s exclude each other", o.form))
+		}
 		o.form = "json"
 	}
 	if !slices.Contains([]string{"table", "json", "ndjson"}, o.form) {
@@ -104,7 +106,7 @@ func queryCommand() *cobra.Command {
   eventstore query --order asc --output ndjson > events.ndjson`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.check(cmd); err != nil {
 				return err
 			}
 			q, err := parametersOf(cmd, parameters)

@@ -35,7 +35,7 @@ connection breaks it goes on behind the last event: none is lost and none printe
   eventstore tail -f -n 0 --output ndjson | jq -c '[.actor, .action]'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := o.check(); err != nil {
+			if err := o.check(cmd); err != nil {
 				return err
 			}
 			switch {
