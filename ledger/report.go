@@ -51,6 +51,7 @@ type Report struct {
 	Policies   []PolicyChange `json:"policies"`
 	Segments   int            `json:"segments"`
 	Head       ReportHead     `json:"head"`
+	PublicKey  string         `json:"public_key,omitempty"` // that signatures were checked with: ledger.pub, to be compared with one noted elsewhere
 	Checked    []string       `json:"checked"`
 	NotChecked []string       `json:"not_checked"`
 	DurationMS int64          `json:"duration_ms"`

@@ -39,6 +39,7 @@ type verification struct {
 	dir      string
 	opts     VerifyOptions
 	verifier note.Verifier // nil: signatures are not checked
+	public   string        // its text
 	head     *Head         // that must be reached; nil: whichever there is
 	inputs   []verifyInput
 	results  []*segmentResult
@@ -59,7 +60,7 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 	l.whole.RLock()
 	defer l.whole.RUnlock()
 	view := l.view.Load()
-	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier, head: &view.head}
+	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier, public: l.keys.public, head: &view.head}
 	for _, s := range view.all() {
 		v.inputs = append(v.inputs, verifyInput{name: s.name, limit: s.size, size: s.size,
 			open: func() (*os.File, bool, error) { return openSegment(l.dir, s.name, s.sealed.Load()) }})
@@ -101,7 +102,8 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 		return nil, err
 	}
 	if public, err := os.ReadFile(filepath.Join(dir, pubFile)); err == nil {
-		if v.verifier, err = note.NewVerifier(strings.TrimSpace(string(public))); err != nil {
+		v.public = strings.TrimSpace(string(public))
+		if v.verifier, err = note.NewVerifier(v.public); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", pubFile, err)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) || len(sets) == 0 {
@@ -257,6 +259,7 @@ func (v *verification) summarise(head Head, at micros) {
 	}
 	r.Findings = append([]Finding{}, all...)
 	r.Segments = len(v.results)
+	r.PublicKey = v.public
 	r.Head = ReportHead{ID: head.ID.String(), Hash: head.Hash}
 	if head.ID > 0 {
 		text := at.text()

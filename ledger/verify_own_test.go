@@ -156,3 +156,25 @@ func TestAFloorAboveDefaultsThatNeverHeld(t *testing.T) {
 		mustValid(t, dir, VerifyOptions{})
 	}
 }
+
+// TestTheReportHasThePublicKey lets an auditor compare it with the one he noted.
+func TestTheReportHasThePublicKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &feed{t: t, l: open(t, dir, Config{})}
+	f.logins(3)
+	key := f.l.PublicKey()
+	if r := mustVerify(t, f.l); key == "" || r.PublicKey != key {
+		t.Errorf("running: %q, want %q", r.PublicKey, key)
+	}
+	closeLedger(t, f.l)
+	if r := mustValid(t, dir, VerifyOptions{}); r.PublicKey != key {
+		t.Errorf("offline: %q, want %q", r.PublicKey, key)
+	}
+	if err := os.Remove(filepath.Join(dir, pubFile)); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustValid(t, dir, VerifyOptions{}); r.PublicKey != "" {
+		t.Errorf("without %s: %q", pubFile, r.PublicKey)
+	}
+}
