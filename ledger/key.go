@@ -68,6 +68,9 @@ func openKeys(dir string) (keyring, error) {
 func makeKeys(dir string) (k keyring, err error) {
 	private, err := os.ReadFile(filepath.Join(dir, keyFile))
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := keyless(dir); err != nil {
+			return k, err
+		}
 		var random [6]byte
 		rand.Read(random[:])
 		k.unkept, k.public, err = note.GenerateKey(rand.Reader, "event-store-"+hex.EncodeToString(random[:]))
@@ -82,6 +85,16 @@ func makeKeys(dir string) (k keyring, err error) {
 		k.verifier, err = note.NewVerifier(k.public)
 	}
 	return k, err
+}
+
+// keyless refuses a folder whose events are there and whose key is gone: a new
+// one would make what the old one signed worth nothing.
+func keyless(dir string) error {
+	sets, err := listSegments(dir)
+	if err != nil || len(sets) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s has events, but neither %s nor %s: put them back from a backup; with the second alone the store follows", dir, keyFile, pubFile)
 }
 
 // publicKey is the verifier key of a signer key

@@ -120,3 +120,25 @@ func TestStoresWithDifferentConfigurationsDoNotFight(t *testing.T) {
 		mustValid(t, l.dir, VerifyOptions{})
 	}
 }
+
+// A new key would make what the old one signed worth nothing.
+func TestEventsWithoutTheirKeyAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	f := &feed{t: t, l: open(t, dir, DefaultConfig())}
+	f.own()
+	f.logins(3)
+	closeLedger(t, f.l)
+	key, pub := allBytes(t, filepath.Join(dir, keyFile)), allBytes(t, filepath.Join(dir, pubFile))
+	os.Remove(filepath.Join(dir, keyFile))
+	os.Remove(filepath.Join(dir, pubFile))
+	if l, err := Open(t.Context(), Options{Dir: dir, Logger: quiet}); err == nil {
+		l.Close()
+		t.Fatal("opened")
+	}
+	if exists(dir, keyFile) || exists(dir, pubFile) {
+		t.Error("a key was made")
+	}
+	os.WriteFile(filepath.Join(dir, keyFile), key, 0o600)
+	os.WriteFile(filepath.Join(dir, pubFile), pub, 0o600)
+	mustValid(t, dir, VerifyOptions{})
+}

@@ -186,7 +186,7 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
 		p.tally.hurt = fmt.Errorf("line %d is damaged", n)
 	}
-	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > 1<<28 {
+	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > maxIDs {
 		p.tally.skip(raw)
 		p.growing.skip()
 		return

@@ -100,6 +100,9 @@ func (p *projection) apply(m Message, ready *derived) error {
 	if id > MaxID {
 		return fmt.Errorf("message %d: sequences above 2^48 have no id", m.Seq)
 	}
+	if id-1-p.id > maxIDs {
+		return fmt.Errorf("%w: the stream goes on at %s, the ledger ends with %s: that is too far for a hole", errNeeds, id, p.id)
+	}
 	at := max(microsOf(m.Time), p.time)
 	if id > p.id+1 {
 		d := missingEvents(p.id+1, id-1)

@@ -172,8 +172,8 @@ func (v *verification) see(r *segmentResult, l *line) {
 	r.seen[l.id] = string(l.hash)
 }
 
-// maxIDs is how many ids a segment's category map has at most: of more, a
-// forged id would take the memory.
+// maxIDs is how many ids a hole can have, and so a segment's category map: of
+// more, a forged id would take the memory.
 const maxIDs = 1 << 28
 
 // count gathers what the manifest of a sealed segment has to say.
