@@ -86,7 +86,7 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 		return fmt.Errorf("%w: stream %s says that it is of the ledger with the key %q", errReset, i.o.Stream, key)
 	}
 	if full {
-		if err := i.trim(actx, info.State); err != nil && ctx.Err() == nil {
+		if err := i.trim(actx, info.State, info.Config.MaxBytes); err != nil && ctx.Err() == nil {
 			i.o.Logger.Warn("stream not trimmed, trying again", "stream", i.o.Stream, "error", err)
 		}
 	}
@@ -138,6 +138,8 @@ func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 	differs(c.MaxMsgs > 0, "max_msgs", c.MaxMsgs, "none")
 	differs(c.MaxMsgsPerSubject > 0, "max_msgs_per_subject", c.MaxMsgsPerSubject, "none")
 	differs(c.MaxBytes <= 0, "max_bytes", c.MaxBytes, w.MaxBytes)
+	differs(c.MaxMsgSize != w.MaxMsgSize, "max_msg_size", c.MaxMsgSize, w.MaxMsgSize)
+	differs(c.Duplicates < w.Duplicates, "duplicate_window", c.Duplicates, w.Duplicates)
 	differs(!c.DenyDelete, "deny_delete", c.DenyDelete, true)
 	differs(!c.AllowAtomicPublish, "allow_atomic", c.AllowAtomicPublish, true)
 	differs(c.AllowRollup, "allow_rollup_hdrs", c.AllowRollup, false)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,7 @@ func tryStart(t *testing.T, dir string, o Options) (*fixture, error) {
 
 func tryStartWith(t *testing.T, dir string, led *ledger.Ledger, o Options) (*fixture, error) {
 	t.Helper()
-	o.Dir, o.MaxBytes = filepath.Join(dir, "jetstream"), 64<<20
+	o.Dir, o.MaxBytes = filepath.Join(dir, "jetstream"), cmp.Or(o.MaxBytes, 64<<20)
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}

@@ -18,8 +18,9 @@ type queue struct {
 	mu        sync.Mutex
 	msgs      []ledger.Message
 	bytes     int
-	pending   uint64        // after the last of msgs
-	consumer  string        // how the reply subjects of its messages begin
+	pending   uint64 // after the last of msgs
+	consumer  string // how the reply subjects of its messages begin
+	keyed     *keyed
 	err       error         // why nothing comes any more
 	ready     chan struct{} // capacity 1: something is there
 	room      chan struct{} // capacity 1: something was taken
@@ -42,7 +43,7 @@ func (i *Ingest) follow(ctx context.Context, first uint64) (*queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a consumer on stream %s: %w", i.o.Stream, err)
 	}
-	q := &queue{ready: make(chan struct{}, 1), room: make(chan struct{}, 1), opened: c}
+	q := &queue{ready: make(chan struct{}, 1), room: make(chan struct{}, 1), opened: c, keyed: &i.keyed}
 	q.consuming, err = c.Consume(func(m jetstream.Msg) { q.receive(ctx, m) },
 		jetstream.PullMaxMessagesWithBytesLimit(batchMessages, pullBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { q.end(err) }))
@@ -94,6 +95,9 @@ func (q *queue) put(msg jetstream.Msg) bool {
 	if err != nil {
 		q.err = err
 		return true
+	}
+	if msg.Headers() != nil && msg.Headers().Get(jetstream.MsgIDHeader) != "" {
+		q.keyed.note(m.Seq, m.Time)
 	}
 	q.msgs = append(q.msgs, m)
 	q.bytes += len(m.Data)

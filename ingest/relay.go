@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"unicode/utf8"
 )
 
 // relayBuffer holds a control line; nats-server takes at most 4 KiB.
@@ -112,7 +113,7 @@ func (i inboxes) fromClient(dst, line []byte) ([]byte, int) {
 // publish edits subject [reply] and then so many sizes, the payload's last.
 func (i inboxes) publish(dst []byte, args [][]byte, sizes int) ([]byte, int) {
 	payload, ok := size(args[len(args)-1])
-	if !ok {
+	if !ok || !utf8.Valid(args[0]) || bytes.IndexByte(args[0], 0) >= 0 { // the server would store such a subject, and not know it again
 		return append(dst[:0], refusal...), -1
 	}
 	dst = append(append(dst, ' '), args[0]...)

@@ -85,7 +85,7 @@ func (f *fixture) trim() {
 	f.t.Helper()
 	info, err := f.ing.info(f.t.Context())
 	if err == nil {
-		err = f.ing.trim(f.t.Context(), info.State)
+		err = f.ing.trim(f.t.Context(), info.State, info.Config.MaxBytes)
 	}
 	if err != nil {
 		f.t.Fatal(err)

@@ -24,6 +24,7 @@ const (
 
 	queueMessages = 10_000_000 // ingest queue; the server's default loses bursts of core publishes silently
 	queueBytes    = 2 << 30
+	unlimited     = 1 << 50 // bytes of all streams
 	startTimeout  = 60 * time.Second
 )
 
@@ -105,7 +106,7 @@ func (e *embedded) start(o Options) error {
 		opts.StreamMaxBufferedSize = queueBytes
 	}
 	if opts.JetStreamMaxStore <= 0 {
-		opts.JetStreamMaxStore = 2*o.MaxBytes + 1<<30 // room for the copy that reconciling may need
+		opts.JetStreamMaxStore = unlimited // the stream has its own limit, which may have been larger; reconciling may need a copy
 	}
 	if opts.ServerName == "" {
 		opts.ServerName = "event-store"

@@ -88,8 +88,9 @@ type Ingest struct {
 	replicas []Replica // that reported, last seen
 	name     string    // of this replica
 
-	run     string            // of this process
-	awaited awaited           // owned by reconcile
+	run     string  // of this process
+	awaited awaited // owned by reconcile
+	keyed   keyed
 	runs    map[string]string // run by replica's name when trimming was considered last; owned by watch
 
 	closing sync.Once

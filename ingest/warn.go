@@ -85,6 +85,9 @@ func (i *Ingest) warned(now time.Time) []warning {
 	if i.emb != nil && i.emb.drops.recent(now) {
 		ws = append(ws, warning{"dropped", "the embedded NATS server dropped messages that came without asking for an acknowledgement", slog.LevelError})
 	}
+	if i.emb != nil && !i.led.Signs() {
+		ws = append(ws, warning{"keyless", "ledger.key is missing: nothing is sealed or ages out, and no configuration is chained", slog.LevelError})
+	}
 	return append(ws, i.replicaWarnings(now)...)
 }
 
