@@ -118,6 +118,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"nats:\n  sync_interval: sometimes\n", "store.yaml:2: nats.sync_interval"},
 		{"nats:\n  url: http://host\n", "store.yaml:2: nats.url"},
 		{"nats:\n  subject_prefix: a.*\n", "store.yaml:2: nats.subject_prefix"},
+		{"nats:\n  subject_prefix: _STORE\n", "store.yaml:2: nats.subject_prefix"},
 		{"logging:\n  level: loud\n", "store.yaml:2: logging.level"},
 		{"categories:\n  ledger:\n    retention: 1d\n", "store.yaml:2: categories.ledger: reserved"},
 		{"categories:\n  Big:\n    retention: 1d\n", "store.yaml:2: categories.Big"},

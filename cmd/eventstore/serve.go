@@ -100,7 +100,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	options.Refused = told.refusedLogin
 	in, err := ingest.Open(ctx, options, l)
 	if err != nil {
-		return fmt.Errorf("opening the stream: %w", err)
+		return unlessStopped(ctx, err, "opening the stream")
 	}
 	defer in.Close()
 	told.in = in

@@ -55,8 +55,8 @@ func setName(to *string, s string) error {
 var subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 
 func setSubject(to *string, s string) error {
-	if !subjectPrefix.MatchString(s) || s == "eventstore" || strings.HasPrefix(s, "eventstore.") {
-		return fmt.Errorf("%q: tokens of letters, digits, _ and -, joined by dots; eventstore is reserved", s)
+	if !subjectPrefix.MatchString(s) || s == "eventstore" || strings.HasPrefix(s, "eventstore.") || strings.HasPrefix(s, "_") {
+		return fmt.Errorf("%q: tokens of letters, digits, _ and -, joined by dots; eventstore and what begins with _ are reserved", s)
 	}
 	*to = s
 	return nil
