@@ -96,7 +96,7 @@ func (q *queue) put(msg jetstream.Msg) bool {
 		q.err = err
 		return true
 	}
-	if msg.Headers() != nil && msg.Headers().Get(jetstream.MsgIDHeader) != "" {
+	if h := msg.Headers(); h != nil && h.Get(jetstream.MsgIDHeader) != "" {
 		q.keyed.note(m.Seq, m.Time)
 	}
 	q.msgs = append(q.msgs, m)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -19,6 +20,8 @@ type delivered struct {
 func (d delivered) Reply() string   { return d.reply }
 func (d delivered) Subject() string { return "events.service" }
 func (d delivered) Data() []byte    { return []byte("{}") }
+
+func (d delivered) Headers() nats.Header { return nil }
 func (d delivered) Metadata() (*jetstream.MsgMetadata, error) {
 	return &jetstream.MsgMetadata{Consumer: "one"}, nil
 }

@@ -459,7 +459,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		"another public key": {"bad_signature", func() {
 			os.Remove(filepath.Join(dir, pubFile))
 			os.Remove(filepath.Join(dir, keyFile))
-			k, _ := openKeys(dir)
+			k, _ := openKeys(t.TempDir())
 			k.keep(dir)
 		}, VerifyOptions{}},
 	} {
