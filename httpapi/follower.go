@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -35,7 +36,7 @@ func (a *API) follow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	at, err := a.followFrom(r.Header.Get("Last-Event-ID"), filter, values)
+	at, from, err := a.followFrom(r.Header.Get("Last-Event-ID"), filter, values)
 	if err != nil {
 		return err
 	}
@@ -49,6 +50,7 @@ func (a *API) follow(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	f := newFollower(w, a.ledger, filter, at, cancel)
+	f.from = from
 	if !a.followers.add(f) {
 		return newProblem(http.StatusServiceUnavailable, "%v", errEnding)
 	}
@@ -74,15 +76,29 @@ func followFilter(g grant, values url.Values) (ledger.Filter, error) {
 }
 
 // followFrom is the id behind which a stream begins: the last that the client has had, else that of after, else the head.
-// A client that reconnects sends its first URL again, so the header goes before after.
-func (a *API) followFrom(last string, f ledger.Filter, values url.Values) (ledger.ID, error) {
-	if last != "" {
-		return ledger.ParseID(last)
+// A client that reconnects sends its first URL again, so the header goes before after. from says it in words.
+//
+// Behind an id that no event has yet there would be nothing for as long as it takes to get there. after is refused then;
+// of the header, which a browser sends again and again, the stream says that it is not heeded: the ledger is not the one
+// that gave it.
+func (a *API) followFrom(last string, f ledger.Filter, values url.Values) (at ledger.ID, from string, err error) {
+	head := a.ledger.Head().ID
+	newest := head + ledger.ID(a.stream.StreamStatus().Lag) // also what waits for its commit
+	at = head
+	switch {
+	case last != "":
+		at, err = ledger.ParseID(last)
+	case values.Has("after"):
+		at = f.After
 	}
-	if values.Has("after") {
-		return f.After, nil
+	from = "events behind " + at.String()
+	switch {
+	case err != nil || at <= newest:
+		return at, from, err
+	case last != "":
+		return head, fmt.Sprintf("events behind %s, which is the newest: Last-Event-ID %s is beyond it", head, at), nil
 	}
-	return a.ledger.Head().ID, nil
+	return 0, "", invalid(fieldError{Field: "after", Message: "is beyond the newest event, " + head.String()})
 }
 
 // A follower sends one client what is committed. It reads the ledger from its own position at its client's pace: a slow
@@ -92,6 +108,7 @@ type follower struct {
 	filter ledger.Filter // Before is the end of the look under way
 	at     ledger.ID     // all up to here was looked at
 	sent   ledger.ID     // the last id that the client was told
+	from   string        // where it began, in words
 	out    *sender
 	lost   error // why the client cannot be written to
 	cancel context.CancelCauseFunc
@@ -109,7 +126,7 @@ func (f *follower) run(ctx context.Context) error {
 	defer heartbeat.Stop()
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	if err := f.say(": events behind " + f.at.String() + "\nretry: 1000\n\n"); err != nil {
+	if err := f.say(": " + f.from + "\nretry: 1000\n\n"); err != nil {
 		return err
 	}
 	for {

@@ -138,6 +138,27 @@ func TestStreamRefuses(t *testing.T) {
 
 // TestStreamResumesWithoutLossOrRepetition breaks a stream off again and again while events are appended and segments are
 // sealed.
+// A stream behind an id beyond the newest would withhold events until they get there: after is refused, Last-Event-ID,
+// which a browser repeats for ever, begins at the newest event and says so. What waits for its commit is not beyond.
+func TestStreamBehindAnIDThatIsNotThereYet(t *testing.T) {
+	f := start(t)
+	f.fill(3)
+	f.do("GET", "/events/stream?after=000000000004", "").want(t, 422, `"field":"after"`, "beyond the newest event, 000000000003")
+	beyond, newest := f.tail("", "00000000ffff"), f.tail("?after=000000000003", "")
+	f.stream.set(func() { f.stream.status.Lag = 2 })
+	waiting := f.tail("?after=000000000005", "")
+	f.fill(4)
+	for s, id := range map[*tail]string{beyond: "000000000004", newest: "000000000004", waiting: "000000000006"} {
+		if b := s.event(); b.id != id {
+			t.Errorf("got %s, want %s", b.id, id)
+		}
+	}
+	again := f.tail("", "00000000ffff")
+	if b, _ := again.next(); !strings.Contains(b.comment, "Last-Event-ID 00000000ffff is beyond") {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestStreamResumesWithoutLossOrRepetition(t *testing.T) {
 	c := ledger.DefaultConfig()
 	c.MaxFileSize = 64 << 10
