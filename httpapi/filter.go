@@ -94,6 +94,9 @@ func parseTime(s string, end bool) (time.Time, error) {
 	}
 	s = strings.ReplaceAll(strings.ToUpper(s), " ", "+") // a bare + in a query is a space
 	t, err := time.Parse(time.RFC3339, s)
+	if t.IsZero() && end { // the zero time stands for no end
+		t = t.Add(-1)
+	}
 	if err != nil {
 		return t, fmt.Errorf("must be a time like 2006-01-02T15:04:05Z or a date like 2006-01-02")
 	}

@@ -500,6 +500,18 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// The zero time of the program stands for no end; that of the client is one.
+func TestEndTimeOfTheFirstMomentIsNoOpenEnd(t *testing.T) {
+	f := start(t)
+	f.fill(2)
+	for _, end := range []string{"0001-01-01T00:00:00Z", "0001-01-01T01:00:00%2B01:00", "0001-01-01"} {
+		if a := f.do("GET", "/events?end_time="+end, "").want(t, 200); a.body != "[]" {
+			t.Errorf("%s: %s", end, a.body)
+		}
+		f.do("GET", "/events/count?end_time="+end, "").want(t, 200, `"count":0`)
+	}
+}
+
 func TestQueryRefuses(t *testing.T) {
 	f := start(t)
 	for query, field := range map[string]string{
@@ -716,7 +728,14 @@ func TestVerifyOptions(t *testing.T) {
 	f.do("POST", "/verify", `{}`).want(t, 200, `"valid"`)
 	f.do("POST", "/verify", `{`).want(t, 400)
 	f.do("POST", "/verify", `{"heads":["x"],"require":{"user":"-1d"}}`).want(t, 422, `heads[0]`, `require.user`)
-	f.do("POST", "/verify", `{"colour":1}`).want(t, 422, "colour")
+	for body, field := range map[string]string{`{"colour":1}`: "colour", `{"Heads":[]}`: "Heads", `{"heads":["bad"],"heads":[]}`: "heads", `{"require":{"user":"1d","user":"2d"}}`: "user",
+		`{"heads":"x"}`: "heads", `{"heads":null}`: "heads", `{"heads":[1]}`: "heads", `{"require":[]}`: "require", `{"require":{"user":1}}`: "require",
+		`{"heads":[null]}`: "heads[0]", `{"require":{"user":null}}`: "require.user", `[]`: "", `null`: "", `"x"`: ""} {
+		if a := f.do("POST", "/verify", body).want(t, 422, `"field":"`+field+`"`); strings.Contains(a.body, "json") || strings.Contains(a.body, "httpapi") {
+			t.Errorf("%s: %s", body, a.body)
+		}
+	}
+	f.do("POST", "/verify", `{} {}`).want(t, 400)
 	f.do("POST", "/verify", `{"heads":[]}`, "Content-Type", "text/plain").want(t, 415)
 	f.do("POST", "/verify", "", "Content-Type", "application/x-www-form-urlencoded").want(t, 200)
 }

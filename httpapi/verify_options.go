@@ -1,7 +1,7 @@
 package httpapi
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -9,13 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"home.lab/event-store/ledger"
 )
 
 // verifyBody is what POST /verify may be given.
 type verifyBody struct {
-	Heads   []string          `json:"heads"`   // "id:hash", which must be in the chain
-	Require map[string]string `json:"require"` // category: shortest retention that is good enough, as 365d
+	Heads   []string          // "id:hash", which must be in the chain
+	Require map[string]string // category: shortest retention that is good enough, as 365d
 }
 
 // verifyOptions reads the body; plain says that there is nothing in it.
@@ -32,17 +35,41 @@ func verifyOptions(w http.ResponseWriter, r *http.Request) (o ledger.VerifyOptio
 			return o, false, newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json, not %s", text)
 		}
 	}
-	var b verifyBody
-	if !json.Valid(body) {
-		return o, false, newProblem(http.StatusBadRequest, "the body is not JSON")
-	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
-		return o, false, invalid(fieldError{Message: strings.TrimPrefix(err.Error(), "json: ")})
+	b, err := parseVerifyBody(body)
+	if err != nil {
+		return o, false, err
 	}
 	o, err = b.options()
 	return o, len(o.Heads) == 0 && len(o.Require) == 0, err
+}
+
+// parseVerifyBody reads the body. Nothing in it may go unheeded, of two members of one name neither: a verification that
+// asked for less than was meant would say valid.
+func parseVerifyBody(body []byte) (b verifyBody, err error) {
+	var members struct {
+		Heads   jsontext.Value `json:"heads"`
+		Require jsontext.Value `json:"require"`
+	}
+	err = json.Unmarshal(body, &members, json.RejectUnknownMembers(true))
+	var syntax *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		return b, invalid(fieldError{Field: syntax.JSONPointer.LastToken(), Message: "is given twice"})
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		return b, invalid(fieldError{Field: semantic.JSONPointer.LastToken(), Message: "is not a member of this body"})
+	case errors.As(err, &semantic), err == nil && jsontext.Value(body).Kind() != '{':
+		return b, invalid(fieldError{Message: "the body must be an object"})
+	case err != nil:
+		return b, newProblem(http.StatusBadRequest, "the body is not JSON")
+	}
+	if v := members.Heads; v != nil && (v.Kind() != '[' || json.Unmarshal(v, &b.Heads) != nil) {
+		return b, invalid(fieldError{Field: "heads", Message: "must be a list of strings id:hash"})
+	}
+	if v := members.Require; v != nil && (v.Kind() != '{' || json.Unmarshal(v, &b.Require) != nil) {
+		return b, invalid(fieldError{Field: "require", Message: "must be an object whose values are strings like 365d"})
+	}
+	return b, nil
 }
 
 func (b verifyBody) options() (o ledger.VerifyOptions, err error) {
