@@ -717,6 +717,43 @@ func TestBrokenChainIsSeen(t *testing.T) {
 	f.do("POST", "/verify", "").want(t, 503)
 }
 
+// What the files lack at a start the stream may bring back. The verification that found it broken does not stand for an
+// hour then.
+func TestAChainThatTheStreamMendsIsVerifiedAgain(t *testing.T) {
+	f := start(t)
+	f.fill(3)
+	names, _ := filepath.Glob(filepath.Join(f.dir, "events_*.jsonl"))
+	whole, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.damage()
+	f.stream.set(func() { f.stream.status.Lag = 2 })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.api.Run(ctx) }()
+	became := func(valid bool) {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if got := f.api.verifier.state().valid(); got != nil && *got == valid {
+				return
+			} else if time.Now().After(end) {
+				t.Fatalf("chain_valid did not become %t", valid)
+			}
+		}
+	}
+	became(false)
+	if err := os.WriteFile(names[0], whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.stream.set(func() { f.stream.status.Lag = 0 })
+	became(true)
+	f.do("GET", "/health", "").want(t, 200, `"status":"healthy"`)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestVerifyOptions(t *testing.T) {
 	f := start(t)
 	f.fill(2)

@@ -13,16 +13,19 @@ import (
 
 const (
 	verifyEvery   = time.Hour
-	maxVerifyBody = 1 << 20 // bytes
+	lookEvery     = 200 * time.Millisecond // whether the stream's events are projected
+	maxVerifyBody = 1 << 20                // bytes
 )
 
-// Run verifies the ledger at once and then every hour until ctx ends: that is where chain_valid comes from. It returns
-// nil, and only when no verification runs any more; those who ask later get ledger.ErrStopped.
+// Run verifies the ledger at once and then every hour until ctx ends: that is where chain_valid comes from. What it finds
+// before the stream's events are projected is looked at again when they are: they may bring back what the files lack. It
+// returns nil, and only when no verification runs any more; those who ask later get ledger.ErrStopped.
 func (a *API) Run(ctx context.Context) error {
 	defer a.verifier.stop()
 	tick := time.NewTicker(verifyEvery)
 	defer tick.Stop()
-	for {
+	for caughtUp := false; ; {
+		caughtUp = caughtUp || a.caughtUp()
 		report, err := a.verifier.verify(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -32,12 +35,38 @@ func (a *API) Run(ctx context.Context) error {
 		case report.Status != "valid":
 			a.log.Error("chain broken", "error", report.Error, "findings", len(report.Findings))
 		}
-		select {
-		case <-ctx.Done():
+		if !a.due(ctx, tick.C, !caughtUp && err == nil && report.Status != "valid") {
 			return nil
-		case <-tick.C:
 		}
 	}
+}
+
+// due waits for the next verification's time: the hour, or when the ingest has caught up, where the last one is to be
+// done again. false: ctx ended.
+func (a *API) due(ctx context.Context, hour <-chan time.Time, again bool) bool {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	if !again {
+		look.Stop()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-hour:
+			return true
+		case <-look.C:
+			if a.caughtUp() {
+				return true
+			}
+		}
+	}
+}
+
+// caughtUp tells whether the stream was seen to hold nothing that is not projected.
+func (a *API) caughtUp() bool {
+	s := a.stream.StreamStatus()
+	return s.Connected && s.Lag == 0
 }
 
 // verify is POST /verify. Without a body it joins the verification that runs, if any.

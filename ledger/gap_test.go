@@ -264,6 +264,9 @@ func TestAHeadThatAgedOutIsNoFinding(t *testing.T) {
 	if r, err := VerifyDir(context.Background(), dir, other); err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "head_mismatch" {
 		t.Errorf("another hash at a gap's end: %v %+v", err, r)
 	}
+	if c, ok := r.OfChain(); !ok || strings.Contains(strings.Join(c.NotChecked, "\n"), "head") {
+		t.Errorf("of the chain: not %q", c.NotChecked)
+	}
 	if r := mustValid(t, dir, VerifyOptions{Heads: heads[aged : aged+1]}); slices.Contains(r.Checked, "heads") {
 		t.Errorf("%q", r.Checked)
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A Finding is something that should not be, and where.
@@ -66,6 +67,7 @@ func (r *Report) OfChain() (*Report, bool) {
 	c := *r
 	c.Findings = slices.DeleteFunc(slices.Clone(r.Findings), Finding.asked)
 	c.Checked = slices.DeleteFunc(slices.Clone(r.Checked), func(s string) bool { return s == "heads" })
+	c.NotChecked = slices.DeleteFunc(slices.Clone(r.NotChecked), func(s string) bool { return strings.HasPrefix(s, notCheckedHead) })
 	switch {
 	case len(c.Findings) > 0:
 		c.Error = c.Findings[0].Message
@@ -86,6 +88,9 @@ func (f Finding) asked() bool {
 	}
 	return f.Kind == "head_mismatch" && f.File == ""
 }
+
+// notCheckedHead begins what a report says of a head that aged out.
+const notCheckedHead = "the head "
 
 // notComparedStream stands in a report whose caller had no stream at hand.
 const notComparedStream = "stream"

@@ -208,7 +208,7 @@ func (v *verification) checkHeads() (compared bool) {
 			switch got, ok := v.seen[id]; {
 			case id == 0 && h == GenesisHash:
 			case !ok && v.agedOut(id):
-				v.notChecked(fmt.Sprintf("the head %s:%s: it aged out", id, h))
+				v.notChecked(fmt.Sprintf("%s%s:%s: it aged out", notCheckedHead, id, h))
 				continue
 			case !ok:
 				v.find(Finding{Kind: "head_missing", ID: id.String(), Message: fmt.Sprintf("the head %s:%s is not in the chain: no such event", id, h)})
