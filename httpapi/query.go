@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -226,17 +225,4 @@ func nextLink(path string, values url.Values, ascending bool, last ledger.ID) st
 		next.Set("before", last.String())
 	}
 	return "<" + path + "?" + next.Encode() + `>; rel="next"`
-}
-
-// wantsNDJSON says whether the client accepts application/x-ndjson (RFC 9110, section 12.5.1).
-func wantsNDJSON(r *http.Request) bool {
-	for _, v := range r.Header["Accept"] {
-		for media := range strings.SplitSeq(v, ",") {
-			media, params, _ := strings.Cut(media, ";")
-			if strings.EqualFold(strings.TrimSpace(media), "application/x-ndjson") {
-				return strings.Trim(strings.ReplaceAll(params, " ", ""), ".0") != "q="
-			}
-		}
-	}
-	return false
 }
