@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -144,6 +145,8 @@ func splitLines(body []byte) ([]part, error) {
 	return parts, nil
 }
 
+const maxNesting = 64 // arrays and objects of an event: the ledger's limit
+
 // splitArray cuts a JSON array into its elements. Names and UTF-8 are left to Decode, which says whose they are.
 func splitArray(body []byte) ([]part, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -156,7 +159,12 @@ func splitArray(body []byte) ([]part, error) {
 	var parts []part
 	for dec.PeekKind() != ']' {
 		v, err := dec.ReadValue()
-		if err != nil {
+		var s *jsontext.SyntacticError
+		switch {
+		case errors.As(err, &s) && strings.Count(string(s.JSONPointer), "/") > maxNesting: // the decoder gives up far below
+			deep := &ledger.InvalidError{Fields: []ledger.FieldError{{Field: "data", Message: fmt.Sprintf("is nested deeper than %d", maxNesting)}}}
+			return nil, invalid(part{item: len(parts) + 1}.errors(deep)...)
+		case err != nil:
 			return malformed(err)
 		}
 		if len(parts) == maxBatch {
