@@ -154,9 +154,16 @@ func (b *tab) count(selector string) int {
 	return eval[int](b, "document.querySelectorAll(%q).length", selector)
 }
 
+// click clicks on the first element of a selector: again where the page put another in its place meanwhile.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.do(chromedp.Click(chromedp.CSS(selector)))
+	err := chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(selector)))
+	for tries := 0; tries < 10 && err != nil && strings.Contains(err.Error(), "Could not find node"); tries++ {
+		err = chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(selector)))
+	}
+	if err != nil {
+		b.t.Fatalf("clicking on %s: %v", selector, err)
+	}
 }
 
 // fill types into the field of a selector.
