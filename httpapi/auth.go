@@ -178,6 +178,21 @@ func (g grant) narrow(f *ledger.Filter) error {
 	return nil
 }
 
+// limit leaves in a status the events that the token covers. What is of the chain as a whole stays.
+func (g grant) limit(s *ledger.Status) {
+	s.Categories, s.AgedOut = g.counts(s.Categories), g.counts(s.AgedOut)
+	if len(g.categories) > 0 {
+		s.TotalEvents, s.AgedOutEvents = total(s.Categories), total(s.AgedOut)
+	}
+}
+
+func total(counts map[string]int64) (sum int64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}
+
 // counts are those of the categories that the token covers.
 func (g grant) counts(all map[string]int64) map[string]int64 {
 	covered := map[string]int64{}

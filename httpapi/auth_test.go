@@ -169,9 +169,10 @@ func TestTokensOfSomeCategories(t *testing.T) {
 	f.do("GET", "/events/000000000002", "", "Authorization", ai).want(t, 200)
 	f.do("GET", "/events/000000000009", "", "Authorization", ai).want(t, 404)
 	status := f.do("GET", "/status", "", "Authorization", ai).want(t, 200).decode(t)
-	if got := fmt.Sprint(status["categories"]); got != "map[ai:1 user:1]" {
+	if got := fmt.Sprint(status["categories"], status["total_events"]); got != "map[ai:1 user:1] 2" {
 		t.Errorf("status shows %s", got)
 	}
+	f.do("GET", "/status", "", "Authorization", admin).want(t, 200, `"total_events":4`)
 	if counts := f.do("GET", "/events/count", "", "Authorization", ai).want(t, 200).body; strings.Contains(counts, "service") || !strings.Contains(counts, `"user"`) {
 		t.Errorf("counts show %s", counts)
 	}
