@@ -254,6 +254,9 @@ func TestAHeadThatAgedOutIsNoFinding(t *testing.T) {
 	closeLedger(t, f.l)
 	const aged, last = 4, 5 // of a gap of two, between survivors
 	r := mustValid(t, dir, VerifyOptions{Heads: heads})
+	if c, ok := r.OfChain(); !ok || slices.ContainsFunc(c.NotChecked, func(s string) bool { return strings.HasPrefix(s, notCheckedHead) }) || slices.Contains(c.Checked, "heads") {
+		t.Errorf("of the chain alone: checked %q, not %q", c.Checked, c.NotChecked)
+	}
 	if !slices.Contains(r.NotChecked, "the head "+heads[aged].ID.String()+":"+heads[aged].Hash+": it aged out") || !slices.Contains(r.Checked, "heads") {
 		t.Errorf("%q, not %q", r.Checked, r.NotChecked)
 	}
