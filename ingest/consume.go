@@ -163,7 +163,7 @@ func (i *Ingest) project(parent context.Context) (err error) {
 				continue
 			}
 			watching = true
-			full := time.Since(checked) >= driftEvery
+			full := time.Since(checked) >= driftEvery || i.crowded()
 			if full {
 				checked = time.Now()
 			}

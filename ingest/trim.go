@@ -45,6 +45,13 @@ func (i *Ingest) trim(ctx context.Context, st jetstream.StreamState, limit int64
 	return nil
 }
 
+// crowded tells whether the stream of a lone store is to be trimmed soon.
+func (i *Ingest) crowded() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.alone() && i.percentFull() >= trimFull
+}
+
 // neededByAll is the first id that a store on the stream still needs; 0, no
 // trimming, when the stores are not the same processes as the last time: one
 // may be about to find that it shares its name, and is not in the list.
