@@ -42,6 +42,7 @@ type verification struct {
 	public   string        // its text
 	head     *Head         // that must be reached; nil: whichever there is
 	inputs   []verifyInput
+	unread   []string // files that stand beside what is read
 	results  []*segmentResult
 	report   *Report
 	done     atomic.Int64
@@ -115,6 +116,9 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 			return nil, err
 		}
 		v.inputs = append(v.inputs, in)
+		if set := sets[name]; set.plain && set.sealed {
+			v.unread = append(v.unread, name+suffixPlain+" and "+name+suffixSealed+" are of one segment: only one is read")
+		}
 	}
 	return v.run(ctx)
 }
@@ -122,7 +126,7 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 // run verifies the segments in parallel and then what holds them together.
 func (v *verification) run(ctx context.Context) (*Report, error) {
 	start := time.Now()
-	v.report = &Report{Findings: []Finding{}, Missing: []MissingRange{}, Policies: []PolicyChange{}, NotChecked: []string{}}
+	v.report = &Report{Findings: []Finding{}, Missing: []MissingRange{}, Policies: []PolicyChange{}, NotChecked: append([]string{}, v.unread...)}
 	v.heads, v.seen = map[ID][]string{}, map[ID]string{}
 	for _, h := range v.opts.Heads {
 		v.heads[h.ID] = append(v.heads[h.ID], h.Hash)

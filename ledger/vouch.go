@@ -45,7 +45,12 @@ func (p *projection) recallSeal(seal chainedSeal) {
 			return
 		}
 	}
-	p.strange[sealOf(seal.statement).segment] = seal
+	name := sealOf(seal.statement).segment
+	if slices.ContainsFunc(p.segs, func(s *segment) bool { return s.name == name && s.sealID != 0 }) {
+		p.log.Error("a segment has two seals, the first holds", "segment", name, "id", seal.id.String())
+		return
+	}
+	p.strange[name] = seal
 }
 
 // vouch holds what is on disk of each ended segment against its chained seal:

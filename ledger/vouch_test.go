@@ -80,6 +80,9 @@ func TestStaleFileBesideARewrittenSegment(t *testing.T) {
 		if err := os.WriteFile(name+suffixPlain, stale, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if r := mustValid(t, dir, VerifyOptions{}); !strings.Contains(strings.Join(r.NotChecked, ";"), filepath.Base(name)+suffixPlain) {
+			t.Errorf("%s: not checked is %q", what, r.NotChecked)
+		}
 		f.same(dir, before)
 		if _, err := os.Stat(name + suffixPlain); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: the plain file is still there: %v", what, err)

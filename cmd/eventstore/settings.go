@@ -124,7 +124,11 @@ func changes(from, to map[string]string) []change {
 }
 
 // configuration tells what changed since the store was started last. Where no start is remembered nothing has changed.
+// Without the private key it can tell nothing, and remembers nothing: what changed is told when the key is back.
 func (t *teller) configuration(ctx context.Context, c Config) {
+	if !t.ledger.Signs() {
+		return
+	}
 	path, now := filepath.Join(c.DataDir, settingsFile), c.settings()
 	last, err := readSettings(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -147,6 +147,9 @@ func printReport(to terminal, r *ledger.Report, asJSON bool) error {
 		}
 	}
 	f.add("head", "%s:%s", r.Head.ID, r.Head.Hash)
+	if r.PublicKey != "" {
+		f.add("key", "%s", r.PublicKey)
+	}
 	f.add("checked", "%s", strings.Join(r.Checked, ", "))
 	f.add("not checked", "%s", strings.Join(r.NotChecked, ", "))
 	f.add("took", "%s", time.Duration(r.DurationMS)*time.Millisecond)
