@@ -61,11 +61,7 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 	l.whole.RLock()
 	defer l.whole.RUnlock()
 	view := l.view.Load()
-	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier, public: l.keys.public, head: &view.head}
-	for _, s := range view.all() {
-		v.inputs = append(v.inputs, verifyInput{name: s.name, limit: s.size, size: s.size,
-			open: func() (*os.File, bool, error) { return openSegment(l.dir, s.name, s.sealed.Load()) }})
-	}
+	v := l.verification(view, opts)
 	if err := l.addStrays(v); err != nil {
 		return nil, err
 	}
@@ -74,6 +70,17 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 		l.dropWrong(v, view.segs)
 	}
 	return report, err
+}
+
+// verification is of what a view has. While it runs the active segment may grow
+// and be sealed.
+func (l *Ledger) verification(view *view, opts VerifyOptions) *verification {
+	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier, public: l.keys.public, head: &view.head}
+	for _, s := range view.all() {
+		v.inputs = append(v.inputs, verifyInput{name: s.name, limit: s.size, size: s.size,
+			open: func() (*os.File, bool, error) { return openSegment(l.dir, s.name, s.sealed.Load()) }})
+	}
+	return v
 }
 
 // VerifyDir verifies a folder that no process needs to have open. It writes
@@ -130,6 +137,9 @@ func (v *verification) run(ctx context.Context) (*Report, error) {
 	v.heads, v.seen = map[ID][]string{}, map[ID]string{}
 	for _, h := range v.opts.Heads {
 		v.heads[h.ID] = append(v.heads[h.ID], h.Hash)
+	}
+	if v.head != nil && v.heads[v.head.ID] == nil {
+		v.heads[v.head.ID] = []string{} // only to be seen
 	}
 	for _, in := range v.inputs {
 		v.total += in.size
@@ -240,11 +250,14 @@ func (v *verification) checkTail(id ID, hash string) {
 		return
 	}
 	last := v.results[len(v.results)-1]
+	if seen := v.seen[v.head.ID]; id > v.head.ID && seen != "" { // the active segment went on, and is sealed by now
+		id, hash = v.head.ID, seen
+	}
 	switch {
 	case id < v.head.ID:
 		last.find(Finding{Kind: "tail_missing", ID: (id + 1).String(), Line: last.lines + 1,
 			Message: fmt.Sprintf("Chain broken at event %s: it is gone, committed was up to %s", id+1, v.head.ID)})
-	case hash != v.head.Hash && last.hash != nil: // else its last line is damaged
+	case id == v.head.ID && hash != v.head.Hash && last.hash != nil: // else its last line is damaged
 		last.find(Finding{Kind: "head_mismatch", ID: v.head.ID.String(), Line: last.lines,
 			Message: fmt.Sprintf("Chain broken at event %s: expected %s, got %s", v.head.ID, v.head.Hash, hash)})
 	}

@@ -179,3 +179,32 @@ func TestANewSegmentIsNoStray(t *testing.T) {
 	closeLedger(t, f.l)
 	mustValid(t, dir, VerifyOptions{})
 }
+
+// TestAVerificationOutlivesSealing verifies what was the active segment when the
+// verification began: by then it has more events, and is sealed.
+func TestAVerificationOutlivesSealing(t *testing.T) {
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	f.logins(100)
+	view := f.l.view.Load()
+	v := f.l.verification(view, VerifyOptions{})
+	forged := f.l.verification(view, VerifyOptions{})
+	forged.head = &Head{ID: view.head.ID, Hash: GenesisHash, Timestamp: view.head.Timestamp}
+	f.logins(200)
+	f.waitSealed()
+	if len(view.segs) > 0 || len(f.l.view.Load().segs) == 0 {
+		t.Fatal("the active segment did not end")
+	}
+	if r, err := v.run(t.Context()); err != nil || r.Status != "valid" {
+		t.Errorf("%v %+v", err, r)
+	}
+	if r, err := forged.run(t.Context()); err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "head_mismatch" {
+		t.Errorf("another head: %v %+v", err, r)
+	}
+	f.own()
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
+}
