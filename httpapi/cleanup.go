@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"time"
@@ -35,11 +36,12 @@ func dryRun(r *http.Request) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	switch n, err := io.ReadFull(r.Body, make([]byte, 1)); {
-	case n > 0:
-		return false, invalid(fieldError{Message: "this call takes no body; dry_run is a parameter of the query"})
-	case err != io.EOF:
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+	if err != nil {
 		return false, unread(err)
+	}
+	if text := bytes.TrimSpace(body); len(text) > 0 && string(text) != "{}" {
+		return false, invalid(fieldError{Message: "this call takes no body, or {}; dry_run is a parameter of the query"})
 	}
 	for name, values := range q {
 		if name != "dry_run" {

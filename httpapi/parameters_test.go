@@ -16,13 +16,19 @@ func TestDryRunThatCannotBeReadAgesNothingOut(t *testing.T) {
 		"%zz": 400, "dry_run=": 422, "dry_run": 422, "dry_run=1": 422, "dry_run=TRUE": 422, "Dry_Run=true": 422, "dry_run=true&dry_run=true": 422} {
 		f.do("POST", "/cleanup?"+query, "").want(t, status)
 	}
-	for _, body := range []string{"dry_run=true", `{"dry_run":true}`, " "} {
+	for _, body := range []string{"dry_run=true", `{"dry_run":true}`, "[]"} {
 		for _, media := range []string{"application/json", "application/x-www-form-urlencoded", ""} {
 			f.do("POST", "/cleanup", body, "Content-Type", media).want(t, 422, "takes no body")
 		}
 	}
 	if passes.n != 0 {
 		t.Errorf("%d passes", passes.n)
+	}
+	for _, body := range []string{"", "{}", " {}\n"} { // clients that always send an object
+		f.send("POST", "/cleanup", body, "Content-Type", "application/json").want(t, 200)
+	}
+	if passes.n != 3 {
+		t.Errorf("%d passes, want 3", passes.n)
 	}
 }
 
