@@ -72,7 +72,8 @@ func TestHalfFullStreamIsTrimmedForAnyGain(t *testing.T) {
 	for n := ledger.ID(10_000); n < trimStep; n += 5000 {
 		burst(t, f.ing.js, 5000)
 		soon(t, "a ledger that has them all", func() bool { return f.led.Head().ID > n })
-		if info := f.ing.must(f.ing.info(t.Context())); info.State.Bytes*100 >= uint64(info.Config.MaxBytes)*trimFull {
+		info := f.ing.must(f.ing.info(t.Context()))
+		if info.State.FirstSeq > 1 || info.State.Bytes*100 >= uint64(info.Config.MaxBytes)*trimFull { // the store itself may have done it
 			if first := trim(); first == 1 || first > trimStep {
 				t.Errorf("it begins at %d, half full", first)
 			}
