@@ -47,7 +47,7 @@ func (l *Ledger) settleTwo(name string, set *fileSet, m *Manifest) error {
 	path := filepath.Join(l.dir, name)
 	remove := ""
 	switch {
-	case m != nil && (contentMatches(path+suffixSealed, *m) || isRewriting(path+suffixSealed, *m)):
+	case m != nil && (holds(path+suffixSealed, true, *m) || isRewriting(path+suffixSealed, *m)):
 		remove, set.plain = path+suffixPlain, false
 	case m != nil && holds(path+suffixPlain, false, *m):
 		remove, set.sealed = path+suffixSealed, false

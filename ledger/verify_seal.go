@@ -21,7 +21,7 @@ func (v *verification) tallySealed(ctx context.Context) error {
 	for _, r := range v.results {
 		for _, e := range r.own {
 			if e.action == actionSeal {
-				sealed[sealedName(e)] = true
+				sealed[sealOf(e.data).segment] = true
 			}
 		}
 	}
@@ -67,20 +67,10 @@ func (v *verification) tallied(ctx context.Context, r *segmentResult) (*segmentR
 	return r, nil
 }
 
-// sealedName is the segment that a seal names.
-func sealedName(e ownEvent) (name string) {
-	eachMember(e.data, func(n, value []byte) {
-		if string(n) == "segment" {
-			name, _ = text(value)
-		}
-	})
-	return name
-}
-
 // checkSeal compares a chained seal with the manifest on disk, or with that of
 // the lines where the segment is plain.
 func (v *verification) checkSeal(e ownEvent, statement []byte, sealed map[string]bool) {
-	name := sealedName(e)
+	name := sealOf(e.data).segment
 	i := slices.IndexFunc(v.results, func(s *segmentResult) bool { return s.in.name == name })
 	if i < 0 {
 		v.find(Finding{Kind: "segment_missing", ID: e.id.String(), File: e.file, Line: e.line, Message: "segment " + name + " was sealed and is gone"})
@@ -130,7 +120,7 @@ func (v *verification) contents() {
 		if r.tally == nil || r.manifest == nil || !r.zip || r.vouched || len(r.gaps) > 0 {
 			continue
 		}
-		if !contentMatches(filepath.Join(v.dir, r.in.name+suffixSealed), *r.manifest) {
+		if !holds(filepath.Join(v.dir, r.in.name+suffixSealed), true, *r.manifest) {
 			r.find(Finding{Kind: "manifest_mismatch", File: r.in.name + suffixManifest, ID: r.manifest.FirstID,
 				Message: r.in.name + suffixManifest + " is not that of its lines: sha256"})
 		}

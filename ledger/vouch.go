@@ -230,9 +230,6 @@ func isRewriting(path string, m Manifest) bool {
 	return t.last.String() == m.LastID && string(t.prev[:]) == m.PreviousHash && string(t.lastHash[:]) == m.LastHash
 }
 
-// contentMatches tells whether a .gz holds what its manifest says.
-func contentMatches(path string, m Manifest) bool { return holds(path, true, m) }
-
 // holds tells whether a segment's file holds what a manifest says.
 func holds(path string, zip bool, m Manifest) bool {
 	t := newTally("", 1)
