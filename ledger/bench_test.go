@@ -185,7 +185,7 @@ func BenchmarkIndexAdd(b *testing.B) {
 
 // BenchmarkIndexCheck is what comparing an index costs a verification per line.
 func BenchmarkIndexCheck(b *testing.B) {
-	c := &indexCheck{x: &index{first: 1}, seed: maphash.MakeSeed()}
+	c := &indexCheck{x: &index{first: 1}, seed: maphash.MakeSeed(), key: 7}
 	ln, err := parseLine([]byte(`{"id":"000000000001","timestamp":"2025-12-24T10:00:01.123456Z","category":"security","action":"secret.read","actor":"user-alice01","target":"container/media-0019","data":{},"result":"success","error":null,"previous_hash":"` + GenesisHash + `","hash":"` + GenesisHash + `"}`))
 	if err != nil {
 		b.Fatal(err)

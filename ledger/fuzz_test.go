@@ -71,6 +71,7 @@ func FuzzParseLine(f *testing.F) {
 	f.Add([]byte(`{"aged_out":{"first_id":"000000000001","last_id":"000000000003","count":3},"previous_hash":"` + zero + `","hash":"` + zero + `"}`))
 	f.Add([]byte(`{"id":"000000000001","timestamp":"x","category":"\"","action":[{"a":"]"}],`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		sameHashed(t, raw)
 		l, err := parseLine(raw)
 		if err != nil {
 			return

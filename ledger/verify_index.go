@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
-	"math/bits"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -17,13 +17,14 @@ var fieldNames = [indexedFields]string{"category", "action", "actor", "target", 
 
 // An indexCheck compares a segment's index with its lines while these are
 // verified. Of both it makes a sum per field over all pairs of value and
-// position, under a key drawn for this run, so that nobody can write an index
-// whose sums only seem right.
+// position: of the products of what a hash gives for each, under a key drawn for
+// this run, so that nobody can write an index whose sums only seem right.
 type indexCheck struct {
 	file  string
 	x     *index
 	size  int64 // of the .gz
 	seed  maphash.Seed
+	key   uint64                // for positions
 	lines [indexedFields]uint64 // sums
 	hours int                   // marks that were right so far
 	last  hourMark
@@ -39,7 +40,7 @@ type indexCheck struct {
 // .gz; nil when it has none.
 func (v *verification) checkIndex(name string, size int64) *indexCheck {
 	x, err := openIndex(indexPath(v.dir, name))
-	c := &indexCheck{file: path.Join(indexFolder, name+indexSuffix), x: x, size: size, seed: maphash.MakeSeed()}
+	c := &indexCheck{file: path.Join(indexFolder, name+indexSuffix), x: x, size: size, seed: maphash.MakeSeed(), key: rand.Uint64()}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -119,9 +120,9 @@ func (c *indexCheck) usable() *indexCheck {
 
 // add adds an event to sums. Several goroutines may do so, each to its own.
 func (c *indexCheck) add(sums *[indexedFields]uint64, l *line, id ID) {
-	pos := uint32(id - c.x.first)
+	at := c.position(uint32(id - c.x.first))
 	for f, value := range l.indexed() {
-		sums[f] += pair(maphash.Bytes(c.seed, value), pos)
+		sums[f] += maphash.Bytes(c.seed, value) * at
 	}
 }
 
@@ -141,10 +142,12 @@ func (c *indexCheck) follow(run *lineRun) {
 	}
 }
 
-// pair is what a value's hash and a position add to a sum.
-func pair(value uint64, pos uint32) uint64 {
-	hi, lo := bits.Mul64(value^0x9e3779b97f4a7c15, value+uint64(pos)*0xd6e8feb86659fd93|1)
-	return hi ^ lo
+// position is a position's hash: the finalizer of SplitMix64 behind a key.
+func (c *indexCheck) position(pos uint32) uint64 {
+	x := c.key + uint64(pos)*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // compareIndex compares what was gathered, once all lines were taken.
@@ -231,7 +234,7 @@ func (c *indexCheck) sum(in *indexReader, field int) (sum uint64, err error) {
 			last, first = e.value, false
 			value := maphash.String(c.seed, e.value)
 			if e.n == 0 {
-				sum += pair(value, e.only)
+				sum += value * c.position(e.only)
 				continue
 			}
 			b, err := in.part(e.off, e.n, e.sum)
@@ -243,7 +246,7 @@ func (c *indexCheck) sum(in *indexReader, field int) (sum uint64, err error) {
 			}
 			ascend := positions.each(&bm, func(some []uint32) {
 				for _, pos := range some {
-					sum += pair(value, pos)
+					sum += value * c.position(pos)
 				}
 			})
 			if !ascend {

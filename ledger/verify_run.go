@@ -62,7 +62,7 @@ func (k *lineChecker) hash(text []byte) (lines []hashedLine, rest []byte) {
 		h := &lines[len(lines)-1]
 		n := bytes.IndexByte(text, '\n') + 1
 		h.text, text = text[:n], text[n:]
-		if raw := h.text[:n-1]; h.at.find(raw) {
+		if raw := h.text[:n-1]; h.at.findHashed(raw) {
 			h.ok, h.preimage = true, padded(h.at.preimage(raw, h.preimage))
 		} else {
 			h.ok = false
@@ -79,11 +79,12 @@ func (k *lineChecker) hash(text []byte) (lines []hashedLine, rest []byte) {
 func (k *lineChecker) begin(b *lineBatch, h *hashedLine) *lineRun {
 	b.runs = slices.Grow(b.runs, 1)[:len(b.runs)+1]
 	run, n := &b.runs[len(b.runs)-1], len(h.text)
-	if h.ok {
+	if run.sound = false; h.ok {
 		run.text, run.sum = h.text, h.sum
 		run.err = k.parser.take(&h.at, h.text[:n-1], &run.line)
 		run.sound = run.err == nil && isHex(run.line.hash, &run.sum)
-	} else {
+	}
+	if !run.sound {
 		k.check(&run.checkedLine, h.text) // a gap, or damaged
 	}
 	run.rest, run.n, run.leaves, run.sums = h.text[n:n], 0, len(b.leaves), [indexedFields]uint64{}

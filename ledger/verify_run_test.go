@@ -62,7 +62,7 @@ func TestRunsFindWhatLinesFind(t *testing.T) {
 			s := &segmentResult{in: verifyInput{name: name}, file: name, zip: zip, counts: zip}
 			if zip {
 				s.index = v.checkIndex(name, int64(len(allBytes(t, zips[0]))))
-				s.index.seed = seed
+				s.index.seed, s.index.key = seed, 7
 			}
 			return v, s
 		}

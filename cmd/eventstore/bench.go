@@ -55,7 +55,7 @@ With --url the events are appended to that store for good; verify and seal alway
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.events, "events", 100_000, "events of each NATS round and of the verified ledgers")
+	f.IntVar(&o.events, "events", 100_000, "events of each NATS round; the verified ledgers have up to four times as many")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds of each figure; the median counts")
 	f.DurationVar(&o.time, "time", 2*time.Second, "length of each HTTP round")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "where the throwaway `FOLDER` is made: the disk that is measured")
