@@ -227,7 +227,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 				newProblem(http.StatusInternalServerError, "the store failed to handle this request; its log says why").write(rw)
 			}
 		}()
-		secure(w.Header())
+		secure(w.Header(), r.Method)
 		next.ServeHTTP(rw, r)
 	})
 }

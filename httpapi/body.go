@@ -17,7 +17,11 @@ import (
 // readBody reads the whole body, and says whether it is an array: its first byte decides which size is allowed.
 func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte, array bool, err error) {
 	limited := http.MaxBytesReader(w, r.Body, maxBulkBody)
-	body = make([]byte, 0, min(max(r.ContentLength, 0), maxAnnounced)+bytes.MinRead)
+	room := min(r.ContentLength, maxAnnounced) // the end comes with the last byte
+	if room <= 0 {
+		room = bytes.MinRead
+	}
+	body = make([]byte, 0, room)
 	limit, begun := maxEventBody, false
 	for {
 		n, err := limited.Read(body[len(body):cap(body)])

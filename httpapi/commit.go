@@ -4,16 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"home.lab/event-store/ledger"
 )
 
+// timers are stopped ones that appends waited with.
+var timers = sync.Pool{New: func() any { return time.NewTimer(0) }}
+
 // settle waits until sent is acknowledged and committed, or for as long as it makes sense: the usual append sleeps here
 // once for both.
 func settle(r *http.Request, sent Sent, reset <-chan struct{}, until time.Time) {
-	due := time.NewTimer(time.Until(until))
-	defer due.Stop()
+	due := timers.Get().(*time.Timer)
+	due.Reset(time.Until(until))
+	defer func() {
+		due.Stop()
+		timers.Put(due)
+	}()
 	select {
 	case <-sent.Committed():
 	case <-due.C:

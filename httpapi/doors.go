@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"slices"
 	"sync"
 
 	"home.lab/event-store/ledger"
@@ -53,10 +54,11 @@ func (d *doors) add(head ledger.ID, a arrival) {
 
 // settle counts what is committed now.
 func (d *doors) settle(head ledger.ID) {
-	for len(d.waiting) > 0 && d.waiting[0].last <= head {
-		d.counts[d.waiting[0].door] += d.waiting[0].n
-		d.waiting = d.waiting[1:]
+	n := 0
+	for ; n < len(d.waiting) && d.waiting[n].last <= head; n++ {
+		d.counts[d.waiting[n].door] += d.waiting[n].n
 	}
+	d.waiting = slices.Delete(d.waiting, 0, n)
 }
 
 // by gives how many committed events of a category came in by a door.

@@ -50,7 +50,7 @@ func (a *API) paced(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		control := http.NewResponseController(w)
+		control := w.(*response).control
 		due := time.Now().Add(a.bodyGrace)
 		control.SetReadDeadline(due)
 		b := &pacedBody{ReadCloser: r.Body, control: control, room: a.bodies, due: due}
@@ -99,9 +99,13 @@ func unread(err error) error {
 	return newProblem(http.StatusBadRequest, "the body could not be read: %v", err)
 }
 
-// secure sets what browsers should know of every answer; the page says itself what it may load.
-func secure(h http.Header) {
+// secure sets what browsers should know of an answer: of every one that it is what its type says, of what they load for a
+// page or as one what it may do. The page says itself what it may load.
+func secure(h http.Header, method string) {
 	h["X-Content-Type-Options"] = noSniff
+	if method == http.MethodPost {
+		return
+	}
 	h["Content-Security-Policy"] = nothing
 	h["Referrer-Policy"] = noReferrer
 	h["Cross-Origin-Resource-Policy"] = sameSite

@@ -17,6 +17,9 @@ func parameters(r *http.Request) (url.Values, error) {
 // bare refuses parameters: the call has none, and a misspelt one must not pass for an answer.
 func bare(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.RawQuery == "" {
+			return h(w, r)
+		}
 		values, err := parameters(r)
 		if err != nil {
 			return err

@@ -92,14 +92,14 @@ type crowd struct {
 	seen time.Time
 }
 
-// gather lets a crowd come together again, for a millisecond at most: else the
+// gather lets a crowd come together again, for about a millisecond: else the
 // first of it has a commit to himself, and the others wait for that one too.
 func (l *Ledger) gather(c crowd) {
 	if time.Since(c.seen) > crowdStays {
 		return
 	}
-	for n := 0; n < 4 && l.waiting() < c.size/2; n++ {
-		time.Sleep(apart / 4)
+	for end := time.Now().Add(apart); l.waiting() < c.size*4/5 && time.Now().Before(end); {
+		time.Sleep(apart / 10) // an idle process sleeps for a millisecond at least
 	}
 }
 
