@@ -124,6 +124,9 @@ func TestFollowerTakesThePublicKeyOnly(t *testing.T) {
 	if len(f.led.OwnMessages()) > 0 {
 		t.Error("a follower signs")
 	}
+	if w := strings.Join(f.status().Warnings, "; "); strings.Contains(w, "ledger.key") {
+		t.Errorf("a follower warns: %s", w) // the leader signs
+	}
 }
 
 func TestAnotherSubjectPrefixIsRefused(t *testing.T) {

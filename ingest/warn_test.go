@@ -89,6 +89,34 @@ func (f *fixture) status() StreamStatus {
 	return f.ing.Status()
 }
 
+// A store whose key is gone says so, where it is the only one to sign.
+func TestAStoreWithoutItsKeyWarns(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := start(t, dir)
+	f.get(put(t, f))
+	if w := f.status().Warnings; len(w) > 0 {
+		t.Errorf("with its key: %q", w)
+	}
+	f.close()
+	if err := os.Remove(filepath.Join(dir, "ledger.key")); err != nil {
+		t.Fatal(err)
+	}
+	var log lines
+	f, err := tryStart(t, dir, Options{Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.get(put(t, f)) // events go on
+	f.status()
+	if w := f.status().Warnings; len(w) != 1 || !strings.HasPrefix(w[0], "ledger.key is missing") {
+		t.Errorf("warnings are %q", w)
+	}
+	if n := strings.Count(log.String(), "kind=keyless"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
+	}
+}
+
 // Status is kept fresh without being asked, and asks nobody.
 func TestStatusIsFromMemory(t *testing.T) {
 	t.Parallel()
@@ -157,5 +185,32 @@ func TestDriftWhileRunningIsToldAndHeals(t *testing.T) {
 	soon(t, "healed in the log", func() bool { return strings.Contains(log.String(), "as the ledger needs them") })
 	if drift := f.ing.Status().Drift; len(drift) > 0 {
 		t.Errorf("drift is still %q", drift)
+	}
+}
+
+// Both sizes that the ledger relies on are told; a longer window does no harm.
+func TestDriftOfMessageSizeAndDuplicateWindow(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	for _, c := range []struct {
+		size   int32
+		window time.Duration
+		want   []string
+	}{
+		{maxMsgSize, 2 * duplicateWindow, nil},
+		{2 * maxMsgSize, duplicateWindow, []string{"max_msg_size is 2097152, want 1048576"}},
+		{maxMsgSize / 2, duplicateWindow, []string{"max_msg_size is 524288, want 1048576"}},
+		{maxMsgSize, time.Minute, []string{"duplicate_window is 1m0s, want 10m0s"}},
+		{-1, time.Second, []string{"max_msg_size is -1, want 1048576", "duplicate_window is 1s, want 10m0s"}},
+		{maxMsgSize, duplicateWindow, nil},
+	} {
+		cfg := f.ing.wanted()
+		cfg.MaxMsgSize, cfg.Duplicates = c.size, c.window
+		if _, err := f.ing.js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if drift := f.status().Drift; !slices.Equal(drift, c.want) {
+			t.Errorf("size %d and window %s: drift is %q, want %q", c.size, c.window, drift, c.want)
+		}
 	}
 }
