@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestLinesOfAClient(t *testing.T) {
@@ -20,6 +23,7 @@ func TestLinesOfAClient(t *testing.T) {
 		"PUB events.ai\r_INBOX.abc 5\r\n":             "PUB events.ai _INBOX.7.abc 5\r\n",
 		"HPUB events.ai 12 17\r\n":                    "HPUB events.ai 12 17\r\n",
 		"HPub events.ai r 12 17\r\n":                  "HPUB events.ai _INBOX.7.r 12 17\r\n",
+		"PUB events.\u00fc 5\r\n":                     "PUB events.\u00fc 5\r\n",
 		"SUB _INBOX.abc.* 1\r\n":                      "SUB _INBOX.7.abc.* 1\r\n",
 		"SUB _INBOX.> q 1\r\n":                        "SUB _INBOX.7.> q 1\r\n",
 		"SUB eventstore.head 1\r\n":                   "SUB eventstore.head 1\r\n",
@@ -52,6 +56,12 @@ func TestLinesOfAClient(t *testing.T) {
 		"PUB a b c d e f g 1\r\n":  "?\r\n",
 		"SUB a b c d e f g h 1\n":  "?\r\n",
 		"\xff\x00 events.ai 5\r\n": "?\r\n",
+
+		"PUB events.\xff 5\r\n":        "?\r\n",
+		"PUB events.\xc3 r 5\r\n":      "?\r\n",
+		"PUB events.a\x00 5\r\n":       "?\r\n",
+		"HPUB events.\xff 12 17\r\n":   "?\r\n",
+		"HPUB events.\x00 r 12 17\r\n": "?\r\n",
 	} {
 		got, payload := inboxes{[]byte("_INBOX.7.")}.fromClient(nil, []byte(line))
 		if string(got) != want {
@@ -60,6 +70,45 @@ func TestLinesOfAClient(t *testing.T) {
 		if published := strings.HasPrefix(want, "PUB ") || strings.HasPrefix(want, "HPUB "); published != (payload >= 0) {
 			t.Errorf("%q has a payload of %d bytes", line, payload)
 		}
+	}
+}
+
+// A subject that is no text ends its connection, and nothing of it is stored.
+func TestSubjectsThatAreNoTextAreRefused(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	publish := func(subject string) (answer string) {
+		conn, err := net.Dial("tcp", f.ing.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true}\r\nPUB %s %d\r\n%s\r\nPING\r\n", subject, len(event), event)
+		r := bufio.NewReader(conn)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%q: %v", subject, err)
+			}
+			if !strings.HasPrefix(line, "INFO ") {
+				return line
+			}
+		}
+	}
+	for _, subject := range []string{"events.\xff", "events.sys\xc3", "events.\xed\xa0\x80", "events.a\x00b"} {
+		if answer := publish(subject); !strings.HasPrefix(answer, "-ERR 'Unknown Protocol Operation'") {
+			t.Errorf("%q: %q", subject, answer)
+		}
+	}
+	if answer := publish("events.system.\u00fc"); answer != "PONG\r\n" {
+		t.Errorf("a subject with an umlaut: %q", answer)
+	}
+	if line := f.get(1); !strings.Contains(line, `"action":"test"`) {
+		t.Errorf("the first event is %s", line)
+	}
+	if n := f.status().Messages; n != 1 {
+		t.Errorf("%d messages, want 1", n)
 	}
 }
 
