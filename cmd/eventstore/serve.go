@@ -88,7 +88,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	l, err := ledger.Open(ctx, ledger.Options{Dir: c.DataDir, Config: c.Ledger(), Logger: log, SubjectPrefix: c.SubjectPrefix,
 		Committed: metrics.Committed, Rejected: metrics.Rejected, Testified: metrics.Testified})
 	if err != nil {
-		return fmt.Errorf("opening the ledger in %s: %w", c.DataDir, err)
+		return unlessStopped(ctx, err, "opening the ledger in "+c.DataDir)
 	}
 	defer func() { err = errors.Join(err, closeLedger(l, log)) }()
 
