@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -47,7 +46,8 @@ const (
 // embedded is the NATS server inside this process.
 type embedded struct {
 	srv      atomic.Pointer[server.Server]
-	broken   atomic.Bool // its store failed to write: it has to be started again
+	broken   atomic.Bool            // its store failed to write: it has to be started again
+	fatal    atomic.Pointer[string] // what the server cannot go on from: it never exits by itself
 	drops    drops
 	user     string // the store's; empty when the operator's configuration has its own users: there is no gate then
 	password string
@@ -128,10 +128,15 @@ func (e *embedded) start(o Options) error {
 	}
 	srv.SetLoggerV2(serverLog{o.Logger, e}, false, false, false)
 	e.srv.Store(srv)
+	e.fatal.Store(nil)
 	srv.Start()
+	if why := e.fatal.Load(); why != nil {
+		e.stop()
+		return fmt.Errorf("starting the embedded NATS server in %s: %s", o.Dir, *why)
+	}
 	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
 		e.stop()
-		return errors.New("starting the embedded NATS server: JetStream did not come up (see the log)")
+		return fmt.Errorf("starting the embedded NATS server in %s: JetStream did not come up (see the log)", o.Dir)
 	}
 	return nil
 }

@@ -17,9 +17,15 @@ type serverLog struct {
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
 func (l serverLog) Errorf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
-func (l serverLog) Fatalf(f string, v ...any)  { l.line(slog.LevelError, f, v) }
 func (l serverLog) Debugf(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Tracef(f string, v ...any)  { l.line(slog.LevelDebug, f, v) }
+
+// Fatalf is what a server of its own would exit with.
+func (l serverLog) Fatalf(f string, v ...any) {
+	why := strings.TrimSpace(fmt.Sprintf(f, v...))
+	l.e.fatal.Store(&why)
+	l.line(slog.LevelError, f, v)
+}
 
 func (l serverLog) line(level slog.Level, format string, v []any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, v...))
