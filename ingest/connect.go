@@ -1,8 +1,11 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,11 +55,53 @@ func (l Login) options() ([]nats.Option, error) {
 	return opts, nil
 }
 
+// errAway: there is no connection now. Why is told by absence.
+var errAway = errors.New("NATS is not reached")
+
+// absence tells in the log why NATS is not reached, once for each reason.
+type absence struct {
+	mu   sync.Mutex
+	told string // the last reason
+}
+
+// tell takes an error of nats.go's connecting. Behind ErrNoServers, of the first
+// attempt, come those that say more.
+func (a *absence) tell(log *slog.Logger, err error) {
+	if err == nil || errors.Is(err, nats.ErrNoServers) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err.Error() != a.told {
+		a.told = err.Error()
+		log.Warn("nats not reached, trying again", "error", err)
+	}
+}
+
+// end is called when there is a connection again.
+func (a *absence) end(log *slog.Logger) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.told != "" {
+		a.told = ""
+		log.Info("nats reached")
+	}
+}
+
+// connected is errAway while there is no connection. nats.go has no callback for
+// a server that was reached and then did not let the store in.
+func (i *Ingest) connected() error {
+	if i.nc.IsConnected() {
+		return nil
+	}
+	i.away.tell(i.o.Logger, i.nc.LastError())
+	return errAway
+}
+
 // connect returns the store's connection and a channel that is closed when the
 // connection has ended for good. changed is told of every reconnect.
-func connect(o Options, e *embedded, changed chan<- struct{}) (*nats.Conn, <-chan struct{}, error) {
+func connect(o Options, e *embedded, away *absence, changed chan<- struct{}) (*nats.Conn, <-chan struct{}, error) {
 	closed := make(chan struct{})
-	told := "" // the last error that was logged; owned by nats.go's reconnecting
 	opts := []nats.Option{
 		nats.Name("event-store"),
 		nats.CustomInboxPrefix(storeInbox),
@@ -65,13 +110,9 @@ func connect(o Options, e *embedded, changed chan<- struct{}) (*nats.Conn, <-cha
 		nats.ReconnectBufSize(-1),   // a publish that was answered "unavailable" must not happen later
 		nats.IgnoreAuthErrorAbort(), // an operator may put the user right while the store runs
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
-		nats.ReconnectHandler(func(*nats.Conn) { notify(changed) }),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil && err.Error() != told {
-				told = err.Error()
-				o.Logger.Warn("nats not reached, trying again", "error", err)
-			}
-		}),
+		nats.ConnectHandler(func(*nats.Conn) { away.end(o.Logger) }),
+		nats.ReconnectHandler(func(*nats.Conn) { away.end(o.Logger); notify(changed) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { away.tell(o.Logger, err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				o.Logger.Warn("nats disconnected", "error", err)

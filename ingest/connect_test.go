@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,41 @@ func TestLoginPutRightLater(t *testing.T) {
 	srv.conf = `authorization: {user: store, password: right}`
 	srv.start()
 	f.get(f.appendSoon())
+}
+
+// Why NATS is not reached is told, once for each reason, and nothing else beside it.
+func TestWhyNATSIsNotReachedIsToldOnce(t *testing.T) {
+	t.Parallel()
+	srv := newExternal(t, `authorization: {user: store, password: another}`)
+	srv.stop()
+	var log lines
+	f, err := tryStart(t, t.TempDir(), Options{URL: srv.url(), Login: Login{User: "store", Password: "right"}, Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "no server", func() bool { return strings.Contains(log.String(), "connection refused") })
+	time.Sleep(5 * time.Second) // several attempts, of the connection and of the consumer
+	srv.start()
+	soon(t, "a refusal", func() bool { return strings.Contains(log.String(), "Authorization Violation") })
+	time.Sleep(5 * time.Second)
+	var told []string
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			_, line, _ = strings.Cut(line, "level=")
+			told = append(told, strings.TrimSpace(line))
+		}
+	}
+	if want := []string{
+		fmt.Sprintf(`WARN msg="nats not reached, trying again" error="dial tcp %s: connect: connection refused"`, srv.address()),
+		`WARN msg="nats not reached, trying again" error="nats: Authorization Violation"`,
+	}; !slices.Equal(told, want) {
+		t.Errorf("the log is\n%s", strings.Join(told, "\n"))
+	}
+	srv.stop()
+	srv.conf = `authorization: {user: store, password: right}`
+	srv.start()
+	f.get(f.appendSoon())
+	soon(t, "the end in the log", func() bool { return strings.Contains(log.String(), `msg="nats reached"`) })
 }
 
 // The rights that the README names are enough.

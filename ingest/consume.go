@@ -64,8 +64,9 @@ func (i *Ingest) consume(ctx context.Context) error {
 		case errors.Is(err, ErrHistory):
 			i.ready.Store(false)
 			return err
+		case !errors.Is(err, errAway): // which is told
+			i.o.Logger.Warn("consumer stopped, starting again", "error", err)
 		}
-		i.o.Logger.Warn("consumer stopped, starting again", "error", err)
 		if time.Since(began) > 10*time.Second || errors.Is(err, errReset) {
 			wait = backoffFirst
 		}

@@ -517,7 +517,7 @@ func withStream(t *testing.T, dir string, do func(jetstream.JetStream)) {
 		t.Fatal(err)
 	}
 	defer e.stop()
-	nc, closed, err := connect(o, e, make(chan struct{}, 1))
+	nc, closed, err := connect(o, e, &absence{}, make(chan struct{}, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

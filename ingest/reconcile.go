@@ -27,6 +27,9 @@ func (i *Ingest) reconcile(ctx context.Context) error {
 	case <-i.reset: // what comes from here on is a change during the comparison
 	default:
 	}
+	if err := i.connected(); err != nil {
+		return err
+	}
 	if err := i.settle(ctx); err != nil {
 		return err
 	}

@@ -62,7 +62,8 @@ type Ingest struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	closed <-chan struct{} // the connection has ended
-	reset  chan struct{}   // capacity 1: the connection is another one
+	away   absence
+	reset  chan struct{} // capacity 1: the connection is another one
 
 	ackPrefix []byte // of the PubAcks of most messages; see pubAck
 
@@ -139,7 +140,7 @@ func (i *Ingest) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if i.nc, i.closed, err = connect(i.o, i.emb, i.reset); err != nil {
+	if i.nc, i.closed, err = connect(i.o, i.emb, &i.away, i.reset); err != nil {
 		return err
 	}
 	if i.js, err = jetstream.New(i.nc); err != nil {
@@ -155,7 +156,10 @@ func (i *Ingest) open(ctx context.Context) (err error) {
 	if err != nil && (i.emb != nil || errors.Is(err, ErrHistory)) {
 		return err
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errAway): // told, and tried again by Run
+		return nil
+	case err != nil:
 		i.o.Logger.Warn("stream not available, trying again", "error", err)
 		return nil
 	}
