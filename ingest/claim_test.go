@@ -225,3 +225,54 @@ func mustDecode(led *ledger.Ledger) ledger.Draft {
 	}
 	return d
 }
+
+func TestForeignStreamIsRefused(t *testing.T) {
+	t.Parallel()
+	dir, other := t.TempDir(), t.TempDir()
+	f := start(t, dir)
+	f.get(put(t, f))
+	f.close()
+	led := openLedger(t, other)
+	defer led.Close()
+	_, err := Open(t.Context(), Options{Dir: filepath.Join(dir, "jetstream"), MaxBytes: 64 << 20}, led)
+	if !errors.Is(err, ErrHistory) {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestEmptyLedgerRefusesAStreamThatBeginsLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	withStream(t, dir, func(js jetstream.JetStream) {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"events.>"}, FirstSeq: 7}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := tryStart(t, dir, Options{}); !errors.Is(err, ErrHistory) || !strings.Contains(err.Error(), "copy of the data folder") {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestStreamMadeBeforehandIsClaimedAndDriftIsTold(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	withStream(t, dir, func(js jetstream.JetStream) {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"events.>"}, MaxAge: time.Hour, Discard: jetstream.DiscardOld}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	f := start(t, dir)
+	s, err := f.ing.js.Stream(t.Context(), "EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key := s.CachedInfo().Config.Metadata[keyMetadata]; key != f.led.PublicKey() {
+		t.Errorf("the key is %q", key)
+	}
+	drift := strings.Join(f.ing.Status().Drift, "; ")
+	for _, want := range []string{"max_age", "discard", "deny_delete", "subjects"} {
+		if !strings.Contains(drift, want) {
+			t.Errorf("drift %q lacks %s", drift, want)
+		}
+	}
+}

@@ -177,3 +177,28 @@ func TestWaitersAreToldOnce(t *testing.T) {
 		t.Errorf("told %d times:\n%s", n, log.String())
 	}
 }
+
+func TestStreamMadeAgainUnderTheConsumer(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	last := put(t, f)
+	f.get(last)
+	if err := f.ing.js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		id, _, err := f.ing.Append(t.Context(), f.draft("later"), "")
+		if err == nil {
+			if id != f.led.Head().ID+1 && id <= last {
+				t.Errorf("id %s after %s", id, last)
+			}
+			f.get(id)
+			return
+		}
+		if !errors.Is(err, ledger.ErrUnavailable) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"home.lab/event-store/ledger"
 )
 
 // external is a NATS server of its own, which keeps its port and its folder
@@ -122,5 +125,56 @@ func soon(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}
+	}
+}
+
+func TestNATSElsewhereNotThere(t *testing.T) {
+	t.Parallel()
+	f, err := tryStart(t, t.TempDir(), Options{URL: "nats://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.ing.Append(t.Context(), f.draft("x"), ""); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("Append: %v", err)
+	}
+	if f.ing.Status().Connected {
+		t.Error("connected")
+	}
+}
+
+func TestNATSElsewhereComesLater(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	f, err := tryStart(t, t.TempDir(), Options{URL: fmt.Sprintf("nats://127.0.0.1:%d", port)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := &server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(s *server.Server) {
+		s.Start()
+		if !s.ReadyForConnections(10 * time.Second) {
+			t.Fatal("no server")
+		}
+	}
+	run(srv)
+	first := f.appendSoon()
+	srv.Shutdown()
+	srv.WaitForShutdown()
+	if srv, err = server.NewServer(opts); err != nil {
+		t.Fatal(err)
+	}
+	run(srv)
+	defer func() { f.close(); srv.Shutdown(); srv.WaitForShutdown() }()
+	if second := f.appendSoon(); second <= first {
+		t.Errorf("id %s after %s", second, first)
 	}
 }

@@ -2,7 +2,11 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,5 +53,74 @@ func TestPubAcksNeedNoGeneralParse(t *testing.T) {
 	}
 	if !bytes.HasPrefix(resp.Data, f.ing.ackPrefix) {
 		t.Errorf("%s does not begin with %s", resp.Data, f.ing.ackPrefix)
+	}
+}
+
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	id, dup, err := f.ing.Append(t.Context(), f.draft("one"), "key")
+	if err != nil || dup {
+		t.Fatal(id, dup, err)
+	}
+	if line := f.get(id); !strings.Contains(line, `"action":"one"`) {
+		t.Errorf("%s is %s", id, line)
+	}
+	if again, dup, err := f.ing.Append(t.Context(), f.draft("one"), "key"); err != nil || !dup || again != id {
+		t.Errorf("the same key: %s %v %v, want %s", again, dup, err, id)
+	}
+	for _, n := range []int{1, 2, 1000} {
+		var ds []ledger.Draft
+		for k := range n {
+			ds = append(ds, f.draft(fmt.Sprintf("batch%d", k)))
+		}
+		first, last, err := f.ing.AppendBatch(t.Context(), ds)
+		if err != nil || last-first+1 != ledger.ID(n) {
+			t.Fatal(first, last, err)
+		}
+		if line := f.get(first); !strings.Contains(line, `"action":"batch0"`) {
+			t.Errorf("%s is %s", first, line)
+		}
+		if line := f.get(last); !strings.Contains(line, fmt.Sprintf(`"action":"batch%d"`, n-1)) {
+			t.Errorf("%s is %s", last, line)
+		}
+	}
+}
+
+func TestConcurrentAppendsGetTheirOwnEvents(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	var wg sync.WaitGroup
+	for w := range 32 {
+		wg.Go(func() {
+			for n := range 10 {
+				action := fmt.Sprintf("w%dn%d", w, n)
+				d, _ := f.led.Decode([]byte(`{"category":"user","action":"` + action + `","actor":"tester"}`))
+				id, _, err := f.ing.Append(context.Background(), d, "")
+				if err == nil {
+					err = f.led.Wait(context.Background(), id)
+				}
+				if line, gerr := f.led.Get(id); err != nil || gerr != nil || !bytes.Contains(line, []byte(`"`+action+`"`)) {
+					t.Errorf("%s: %s %v %v", id, line, err, gerr)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestFullStreamIsUnavailable(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	cfg := f.ing.wanted()
+	cfg.MaxBytes = 1
+	if _, err := f.ing.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.ing.Append(t.Context(), f.draft("x"), ""); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("Append: %v", err)
+	}
+	if _, _, err := f.ing.AppendBatch(t.Context(), []ledger.Draft{f.draft("x"), f.draft("y")}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("AppendBatch: %v", err)
 	}
 }

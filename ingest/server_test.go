@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,4 +47,33 @@ func TestUnusableJetStreamFolderIsToldAtOnce(t *testing.T) {
 			f.get(put(t, f))
 		})
 	}
+}
+
+func TestPortInUseIsAnError(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := tryStart(t, t.TempDir(), Options{Listen: l.Addr().String()}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestServerConfigurationIsTheBase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(file, []byte("max_payload: 2048\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := tryStart(t, filepath.Join(dir, "data"), Options{ServerConfig: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.client().MaxPayload(); got != 2048 {
+		t.Errorf("max payload is %d", got)
+	}
+	f.get(put(t, f))
 }
