@@ -82,3 +82,37 @@ func TestDamagedMemberDoesNotStopReadsOfTheRest(t *testing.T) {
 	}
 	mustValid(t, dir, VerifyOptions{})
 }
+
+func TestDamageIsKeptAndIsNoOtherHistory(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"another actor": func(b []byte) []byte { return bytes.Replace(b, []byte(`"u2"`), []byte(`"u9"`), 1) },
+		"no event": func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"id":"000000000002"`), []byte(`"id":"00000000000x"`), 1)
+		},
+	} {
+		dir := t.TempDir()
+		l := open(t, dir, Config{})
+		msgs := []Message{login(1), login(2), login(3), login(4)}
+		project(t, l, msgs...)
+		closeLedger(t, l)
+		path, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+		os.WriteFile(path[0], damage(allBytes(t, path[0])), 0o600)
+		l = open(t, dir, Config{})
+		compare := l.Compare()
+		for _, m := range msgs {
+			ok, err := compare.Matches(m)
+			if damaged := m.Seq == 2; damaged != errors.Is(err, ErrDamaged) || !damaged && !ok {
+				t.Errorf("%s: message %d: %v %v", name, m.Seq, ok, err)
+			}
+		}
+		project(t, l, login(5))
+		if raw, err := l.Get(4); err != nil || len(raw) == 0 {
+			t.Errorf("%s: reads of the rest: %v", name, err)
+		}
+		closeLedger(t, l)
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+		if err != nil || r.Status != "invalid" || r.Findings[0].Line != 2 || r.Findings[0].ID != "000000000002" {
+			t.Errorf("%s: %v %+v", name, err, r)
+		}
+	}
+}

@@ -73,3 +73,26 @@ func TestAHoleInATornCommitIsCutAndAZeroByteIsDamage(t *testing.T) {
 	os.WriteFile(path[0], whole, 0o600)
 	mustValid(t, dir, VerifyOptions{Heads: []Head{head}})
 }
+
+func TestTornLastLineIsCut(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	project(t, l, login(1), login(2))
+	closeLedger(t, l)
+	path, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	whole, _ := os.ReadFile(path[0])
+	for cut := len(whole) - 1; cut > 0; cut -= 37 {
+		os.WriteFile(path[0], whole[:cut], 0o600)
+		l = open(t, dir, Config{})
+		next := uint64(l.Head().ID) + 1
+		for seq := next; seq <= 2; seq++ {
+			project(t, l, login(seq))
+		}
+		closeLedger(t, l)
+		path, _ = filepath.Glob(filepath.Join(dir, "*.jsonl"))
+		if got, _ := os.ReadFile(path[0]); !bytes.Equal(got, whole) {
+			t.Fatalf("cut at %d: not the same ledger again", cut)
+		}
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
