@@ -16,7 +16,7 @@ import (
 const (
 	batchMessages = 4096
 	batchBytes    = 8 << 20
-	pullBytes     = 32 << 20
+	pullBytes     = 16 << 20 // of one pull; the next may come before it ended
 
 	watchEvery    = 5 * time.Second        // the stream's creation time
 	observeEvery  = time.Second            // what Status tells

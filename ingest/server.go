@@ -31,9 +31,10 @@ const (
 	storeAccount  = "STORE"
 	accountConfig = "accounts { STORE { jetstream: enabled } }" // server.Options have no way to say it
 
-	// maxPending is what may wait for a connection: the store's own consumer
-	// pulls half of it. A client that reads nothing for writeDeadline is cut.
-	maxPending    = 2 * pullBytes
+	// maxPending is what may wait for a connection: the store's own consumer has
+	// two pulls under way at most, half of it. A server of somebody else's has as
+	// much by default. A client that reads nothing for writeDeadline is cut.
+	maxPending    = 4 * pullBytes
 	writeDeadline = 5 * time.Second
 	tlsTimeout    = 2 * time.Second // nats-server's own
 	maxSubs       = 1000            // of one connection
