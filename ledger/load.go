@@ -32,7 +32,10 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 		p.own = l.opts.Testified
 	}
 	l.synced = synced{}
-	names := slices.Sorted(maps.Keys(sets)) // by time, so in chain order
+	names, err := l.dropUnbegun(slices.Sorted(maps.Keys(sets)), sets) // by time, so in chain order
+	if err != nil {
+		return nil, err
+	}
 	sealed, err := l.openSealed(ctx, names, sets)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,37 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// dropUnbegun removes what stands at the chain's end without a whole line: a
+// crash leaves it before the segment's first event, which comes again. Events
+// end a segment, not such a file behind it.
+func (l *Ledger) dropUnbegun(names []string, sets map[string]fileSet) ([]string, error) {
+	for len(names) > 0 {
+		last := names[len(names)-1]
+		if sets[last] != (fileSet{plain: true}) {
+			break
+		}
+		path := filepath.Join(l.dir, last+suffixPlain)
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		end, _, err := soundEnd(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("segment %s: %w", last, err)
+		}
+		if end > 0 {
+			break
+		}
+		l.log.Warn("segment without an event removed", "segment", last)
+		if err := errors.Join(os.Remove(path), syncDir(l.dir)); err != nil {
+			return nil, err
+		}
+		names = names[:len(names)-1]
+	}
+	return names, nil
 }
 
 // loadSegment takes a segment's events into the projection.

@@ -42,7 +42,8 @@ func (l *Ledger) settleFiles(name string, set fileSet) (*segment, fileSet, error
 // settleTwo decides between a .jsonl and a .jsonl.gz of one segment. One that
 // is what the manifest says, also after ageing out, wins and the other goes: so
 // it is after a crash, and where a copy has an older file too. Of two that are
-// both something else none goes, and the .gz is read.
+// both something else none goes, and the .gz is read, or the .jsonl where there
+// is no manifest: the store makes no .gz without one.
 func (l *Ledger) settleTwo(name string, set *fileSet, m *Manifest) error {
 	path := filepath.Join(l.dir, name)
 	remove := ""
@@ -52,8 +53,11 @@ func (l *Ledger) settleTwo(name string, set *fileSet, m *Manifest) error {
 	case m != nil && holds(path+suffixPlain, false, *m):
 		remove, set.sealed = path+suffixSealed, false
 	default:
-		l.log.Error("two files of one segment, and none is what was sealed", "segment", name, "read", name+suffixSealed)
-		set.plain = false
+		read := name + suffixSealed
+		if set.plain, set.sealed = !set.manifest, set.manifest; set.plain {
+			read = name + suffixPlain
+		}
+		l.log.Error("two files of one segment, and none is what was sealed", "segment", name, "read", read)
 		return nil
 	}
 	return errors.Join(os.Remove(remove), syncDir(l.dir))

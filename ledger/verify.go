@@ -124,7 +124,11 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 		}
 		v.inputs = append(v.inputs, in)
 		if set := sets[name]; set.plain && set.sealed {
-			v.unread = append(v.unread, name+suffixPlain+" and "+name+suffixSealed+" are of one segment: only one is read")
+			read := name + suffixPlain
+			if in.zip {
+				read = name + suffixSealed
+			}
+			v.unread = append(v.unread, name+suffixPlain+" and "+name+suffixSealed+" are of one segment: only "+read+" is read")
 		}
 	}
 	return v.run(ctx)
@@ -182,7 +186,10 @@ func (v *verification) progress(n int64) {
 func (v *verification) join() {
 	r := v.report
 	prev, id, at := []byte(GenesisHash), ID(0), micros(0)
-	for _, s := range v.results {
+	for i, s := range v.results {
+		if s.lines == 0 && len(s.findings) == 0 && (s.zip || i < len(v.results)-1) {
+			s.find(Finding{Kind: "damaged_file", ID: (id + 1).String(), Line: 1, Message: s.file + " holds no line"})
+		}
 		if s.lines > 0 {
 			if s.linked && string(s.prev) != string(prev) {
 				s.find(Finding{Kind: "broken_link", ID: s.first.String(), Line: 1,

@@ -13,6 +13,7 @@ import (
 // A verifyInput is a segment to be verified: up to limit bytes of its lines.
 type verifyInput struct {
 	name  string
+	zip   bool // of the files that a folder holds the .gz is read
 	open  func() (f *os.File, zip bool, err error)
 	limit int64 // of a plain segment; -1: all of it
 	size  int64 // of the file, for the progress
@@ -21,7 +22,7 @@ type verifyInput struct {
 // folderInput is a segment of which a folder holds a set of files.
 func folderInput(dir, name string, set fileSet) (verifyInput, error) {
 	zip := set.sealed && (set.manifest || !set.plain)
-	in := verifyInput{name: name, limit: -1, open: func() (*os.File, bool, error) { return openSegment(dir, name, zip) }}
+	in := verifyInput{name: name, zip: zip, limit: -1, open: func() (*os.File, bool, error) { return openSegment(dir, name, zip) }}
 	path := filepath.Join(dir, name+suffixPlain)
 	if zip {
 		path = filepath.Join(dir, name+suffixSealed)

@@ -1,0 +1,97 @@
+package ledger
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestNoEventIsNoSegment: what stands behind the active segment and has no whole
+// line goes at the start, and does not end it.
+func TestNoEventIsNoSegment(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{"empty": "", "torn": `{"id":"00000000`} {
+		dir := t.TempDir()
+		f := &feed{t: t, l: open(t, dir, Config{})}
+		f.logins(10)
+		closeLedger(t, f.l)
+		stray := filepath.Join(dir, "events_20990101_000000.jsonl")
+		if err := os.WriteFile(stray, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.l = open(t, dir, Config{})
+		f.logins(10)
+		closeLedger(t, f.l)
+		if _, err := os.Stat(stray); !os.IsNotExist(err) {
+			t.Errorf("%s: the file is still there", name)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "events_*"))
+		if err != nil || len(files) != 1 {
+			t.Errorf("%s: %v, %v", name, files, err)
+		}
+		mustValid(t, dir, VerifyOptions{})
+	}
+}
+
+// TestAnEmptiedSegmentIsNamed: the segment behind it is not the one at fault.
+func TestAnEmptiedSegmentIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	f.logins(600)
+	f.settleSeals()
+	closeLedger(t, f.l)
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
+	if err != nil || len(paths) < 2 {
+		t.Fatal(paths, err)
+	}
+	if err := os.Truncate(paths[1], 0); err != nil {
+		t.Fatal(err)
+	}
+	r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+	if err != nil || !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Kind == "damaged_file" && f.File == filepath.Base(paths[1]) }) {
+		t.Errorf("%v %+v", err, r.Findings)
+	}
+}
+
+// TestAGzipWithoutManifestIsNotRead where its .jsonl is there: the store and a
+// verification of the folder read the same.
+func TestAGzipWithoutManifestIsNotRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &feed{t: t, l: open(t, dir, Config{})}
+	f.logins(10)
+	closeLedger(t, f.l)
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+suffixPlain))
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write(bytes.ReplaceAll(allBytes(t, paths[0]), []byte(`"login"`), []byte(`"logon"`)))
+	z.Close()
+	if err := os.WriteFile(paths[0]+".gz", b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := "only " + filepath.Base(paths[0]) + " is read"
+	r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+	if err != nil || r.Status != "valid" || !slices.ContainsFunc(r.NotChecked, func(s string) bool { return strings.HasSuffix(s, read) }) {
+		t.Errorf("%v %+v", err, r)
+	}
+	f.l = open(t, dir, Config{})
+	defer closeLedger(t, f.l)
+	if line, err := f.l.Get(5); err != nil || !bytes.Contains(line, []byte(`"login"`)) {
+		t.Errorf("%s, %v", line, err)
+	}
+	if r, err := f.l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
+		t.Errorf("%v %+v", err, r)
+	}
+}
