@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -50,7 +51,8 @@ type embedded struct {
 	broken   atomic.Bool            // its store failed to write: it has to be started again
 	fatal    atomic.Pointer[string] // what the server cannot go on from: it never exits by itself
 	drops    drops
-	user     string // the store's; empty when the operator's configuration has its own users: there is no gate then
+	clients  *rate.Limiter // of log lines about clients; those beyond it are for debugging
+	user     string        // the store's; empty when the operator's configuration has its own users: there is no gate then
 	password string
 	log      *slog.Logger
 	refused  func(address string) // is told of refused logins
@@ -66,7 +68,7 @@ type embedded struct {
 
 // startServer starts the embedded server without its listener.
 func startServer(o Options) (*embedded, error) {
-	e := &embedded{password: secret(), log: o.Logger, refused: o.Refused}
+	e := &embedded{password: secret(), log: o.Logger, refused: o.Refused, clients: rate.NewLimiter(1, 20)}
 	return e, e.start(o)
 }
 

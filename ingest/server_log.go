@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
 	"strings"
 )
 
@@ -13,6 +14,10 @@ type serverLog struct {
 	*slog.Logger
 	e *embedded // is told when the server says that its store fails or its queue drops messages
 }
+
+// quoted is what clients choose, their names and users and subjects, as the server
+// quotes it: nothing may be concluded from it.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 func (l serverLog) Noticef(f string, v ...any) { l.line(slog.LevelDebug, f, v) }
 func (l serverLog) Warnf(f string, v ...any)   { l.line(slog.LevelWarn, f, v) }
@@ -29,13 +34,18 @@ func (l serverLog) Fatalf(f string, v ...any) {
 
 func (l serverLog) line(level slog.Level, format string, v []any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, v...))
-	if client, _, refused := strings.Cut(text, " - authentication error"); refused {
+	said := quoted.ReplaceAllString(text, `""`)
+	if client, _, refused := strings.Cut(said, " - authentication error"); refused {
 		if host, _, err := net.SplitHostPort(strings.SplitN(client, " ", 2)[0]); err == nil { // else logins has told
 			l.e.refused(host)
 		}
 		level = slog.LevelDebug // who keeps count says so in the log, too
 	}
-	if strings.Contains(text, "failed to store a msg") || strings.Contains(text, "no space left on device") {
+	if strings.Contains(said, " - cid:") && !l.e.clients.Allow() {
+		level = slog.LevelDebug // one client may have thousands a second
+	}
+	if own := strings.HasPrefix(text, "JetStream ") || strings.HasPrefix(text, "Filestore ["); own &&
+		(strings.HasPrefix(text, "JetStream failed to store a msg on stream ") || strings.HasSuffix(text, "no space left on device")) {
 		l.e.broken.Store(true)
 	}
 	if strings.HasPrefix(text, "Dropping messages due to excessive stream ingest rate") {

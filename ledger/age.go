@@ -60,7 +60,7 @@ func (l *Ledger) ageAll(ctx context.Context) {
 		if l.swept.Load().waits == "" {
 			l.log.Warn("ageing out waits", "reason", done.waits)
 		}
-		time.AfterFunc(retryAfter, func() { wake(l.sealing) })
+		l.sealAgain()
 	}
 	l.swept.Store(&done)
 }

@@ -68,8 +68,8 @@ func TestAFullDiskAgesOutOnTheReserveAndHealsByItself(t *testing.T) {
 	if err := l.Recover(context.Background()); err != nil {
 		t.Fatalf("the reserve gave no room: %v", err)
 	}
-	if _, err := os.Stat(reserve); err == nil || !l.Full() {
-		t.Fatalf("full %v, the reserve: %v", l.Full(), err)
+	if info, err := os.Stat(reserve); err != nil || info.Size() > 0 || !l.Full() {
+		t.Fatalf("full %v, the reserve: %v %v", l.Full(), info, err)
 	}
 	select {
 	case <-l.Filled():
@@ -94,4 +94,48 @@ func TestAFullDiskAgesOutOnTheReserveAndHealsByItself(t *testing.T) {
 	}
 	closeLedger(t, l)
 	a.holds(t, dir, "after a full disk")
+}
+
+// TestAStartKnowsThatTheDiskIsFull: what the reserve gave is not for appends.
+func TestAStartKnowsThatTheDiskIsFull(t *testing.T) {
+	fs, dir := faulty(t, 1)
+	fs.SetLimit(reserveSize + reserveRoom/2)
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, reserveFile), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		l, err := tryOpen(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !l.Full() {
+			t.Error("the store appends on a full disk")
+		}
+		closeLedger(t, l)
+	}
+	fs.SetLimit(64 << 20)
+	l, err := tryOpen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the reserve is back", func() bool { return !l.Full() })
+	closeLedger(t, l)
+}
+
+// TestOneRetryOfSealing however much of a round failed.
+func TestOneRetryOfSealing(t *testing.T) {
+	was := retryAfter
+	retryAfter = 200 * time.Millisecond
+	defer func() { retryAfter = was }()
+	l := &Ledger{sealing: make(chan struct{}, 100)}
+	for range 2 {
+		for range 50 {
+			l.sealAgain()
+		}
+		<-l.sealing
+	}
+	time.Sleep(2 * retryAfter)
+	if n := len(l.sealing); n > 0 {
+		t.Errorf("%d more rounds", n)
+	}
 }

@@ -53,6 +53,7 @@ type Ledger struct {
 	room    *sync.Cond  // on mu: the committer took the pending parts
 	work    chan struct{}
 	sealing chan struct{}
+	again   atomic.Bool // the sealer will be woken in a while
 	reserve reserve
 
 	view   atomic.Pointer[view] // the state after the last commit
@@ -117,6 +118,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	l.room = sync.NewCond(&l.mu)
 	l.cache = newCache()
 	l.work, l.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
+	l.recallReserve()
 	var err error
 	if l.keys, err = openKeys(opts.Dir); err == nil {
 		err = l.start(ctx)

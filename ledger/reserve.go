@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 const (
@@ -21,7 +20,8 @@ const (
 
 // A reserve is a file that is there to be given up: on a full disk its bytes
 // let a retention pass chain its decision and write files anew, which then
-// gives room. Until there is room for it again nobody should bring new events.
+// gives room. Until there is room for it again nobody should bring new events;
+// the file is empty then, so that a start knows it too.
 type reserve struct {
 	path  string
 	used  atomic.Bool   // it was given up and is not back
@@ -46,12 +46,20 @@ func (l *Ledger) NoRoom(err error) bool {
 		return false
 	}
 	l.reserve.used.Store(true)
-	if os.Remove(l.reserve.path) != nil {
+	if info, err := os.Stat(l.reserve.path); err != nil || info.Size() == 0 || os.Truncate(l.reserve.path, 0) != nil {
 		return false
 	}
 	l.log.Warn("the disk is full, the reserve is given up", "bytes", reserveSize)
 	wake(l.reserve.given)
 	return true
+}
+
+// recallReserve notes at the start that the reserve was given up and is not back.
+func (l *Ledger) recallReserve() {
+	if info, err := os.Stat(l.reserve.path); err == nil && info.Size() == 0 {
+		l.reserve.used.Store(true)
+		l.log.Warn("the disk was full and the reserve is not back: nobody may append until there is room", "bytes", reserveSize+reserveRoom)
+	}
 }
 
 // keepReserve makes the reserve where it is missing. On a disk that never had
@@ -66,7 +74,7 @@ func (l *Ledger) keepReserve() {
 	}
 	if err != nil {
 		l.log.Debug("no room for the reserve", "err", err)
-		time.AfterFunc(retryAfter, func() { wake(l.sealing) })
+		l.sealAgain()
 		return
 	}
 	if l.reserve.used.Swap(false) {
@@ -93,8 +101,12 @@ func (r *reserve) make() error {
 	if err == nil {
 		err = f.Truncate(reserveSize)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("making the reserve: %w", err), os.Remove(r.path))
+	if err = errors.Join(err, f.Close()); err == nil {
+		return nil
 	}
-	return nil
+	undo := os.Remove(r.path)
+	if r.used.Load() {
+		undo = os.WriteFile(r.path, nil, 0o600)
+	}
+	return errors.Join(fmt.Errorf("making the reserve: %w", err), undo)
 }

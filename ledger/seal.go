@@ -36,7 +36,7 @@ func (l *Ledger) sealAll(ctx context.Context) {
 				if l.NoRoom(err) {
 					wake(l.sealing)
 				} else {
-					time.AfterFunc(retryAfter, func() { wake(l.sealing) })
+					l.sealAgain()
 				}
 				break
 			}
@@ -45,6 +45,16 @@ func (l *Ledger) sealAll(ctx context.Context) {
 		l.ageAll(ctx)
 		l.indexAll(ctx)
 		l.keepReserve()
+	}
+}
+
+// sealAgain wakes the sealer in a while: once, however much of its round failed.
+func (l *Ledger) sealAgain() {
+	if l.again.CompareAndSwap(false, true) {
+		time.AfterFunc(retryAfter, func() {
+			l.again.Store(false)
+			wake(l.sealing)
+		})
 	}
 }
 
