@@ -36,11 +36,12 @@ func dryRun(r *http.Request) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+	const most = 1 << 10
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {
 		return false, unread(err)
 	}
-	if text := bytes.TrimSpace(body); len(text) > 0 && string(text) != "{}" {
+	if text := bytes.TrimSpace(body); len(body) > most || len(text) > 0 && string(text) != "{}" {
 		return false, invalid(fieldError{Message: "this call takes no body, or {}; dry_run is a parameter of the query"})
 	}
 	for name, values := range q {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 
 	"home.lab/event-store/ledger"
@@ -16,7 +17,7 @@ func TestDryRunThatCannotBeReadAgesNothingOut(t *testing.T) {
 		"%zz": 400, "dry_run=": 422, "dry_run": 422, "dry_run=1": 422, "dry_run=TRUE": 422, "Dry_Run=true": 422, "dry_run=true&dry_run=true": 422} {
 		f.do("POST", "/cleanup?"+query, "").want(t, status)
 	}
-	for _, body := range []string{"dry_run=true", `{"dry_run":true}`, "[]"} {
+	for _, body := range []string{"dry_run=true", `{"dry_run":true}`, "[]", strings.Repeat(" ", 1024) + `{"dry_run":true}`} {
 		for _, media := range []string{"application/json", "application/x-www-form-urlencoded", ""} {
 			f.do("POST", "/cleanup", body, "Content-Type", media).want(t, 422, "takes no body")
 		}

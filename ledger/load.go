@@ -160,13 +160,16 @@ func (p *projection) countCells(s *segment, sign int64) {
 }
 
 // loadLines takes a segment line by line. The last one is the active segment:
-// it is made durable first, and a torn tail is cut.
+// it is made durable first, and a torn tail is cut. Those before it were durable
+// whole: what looks torn there is damage, and stays.
 func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	path := filepath.Join(l.dir, name+suffixPlain)
 	if zip {
 		path = filepath.Join(l.dir, name+suffixSealed)
-	} else if err := l.settle(path); err != nil {
-		return err
+	} else if active {
+		if err := l.settle(path); err != nil {
+			return err
+		}
 	}
 	p.track(name)
 	n := int64(0)
@@ -178,6 +181,19 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	if err != nil {
 		l.log.Error("damaged segment", "segment", name, "line", n, "err", err)
 		p.unsound = fmt.Errorf("segment %s is damaged: %w", name, err)
+	}
+	if !zip && !active {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if info.Size() > p.tally.bytes {
+			l.log.Error("damaged segment", "segment", name, "line", n+1, "err", errUnended)
+			if p.tally.hurt = errUnended; n == 0 {
+				p.tally = nil
+				return nil
+			}
+		}
 	}
 	if len(p.lines.ids) == 0 && n == 0 && !zip {
 		p.tally = nil

@@ -43,18 +43,18 @@ func (p *places) find(b []byte) bool {
 	return len(b)-i == 1+lineEnd && p.hashes(b)
 }
 
-// findHashed is find for a line that is then held against its hash: it does not
-// go through data where the line ends as nearly all do, with a result that has
-// no escapes and without an error. Two different lines still have different
-// pre-images, as every other value's end is told by its own bytes, and the
-// quotes of that end cannot be part of one.
+// findHashed is find for a line that is then held against its hash and whose
+// segment is held against its seal: it does not go through data where the line
+// ends as nearly all do, with a result that has no escapes and without an error.
+// The quotes of that end can be part of no other value, as target is a string or
+// null. Whether data's brackets match is left to who wrote the seal.
 func (p *places) findHashed(b []byte) bool {
 	const noError = `,"error":null`
 	i := p.findHead(b)
 	p.prev = len(b) - lineEnd
 	p.err = p.prev - len(noError)
 	result := p.err - len(`""`) // where its closing quote is, at the latest
-	if i == 0 || result < i || b[i] != '{' || string(b[p.err-1:p.prev-1]) != noError || b[p.err-2] != '"' || !p.hashes(b) {
+	if i == 0 || result < i || b[i] != '{' || b[p.target+len(`"target":`)] != '"' && b[p.target+len(`"target":`)] != 'n' || string(b[p.err-1:p.prev-1]) != noError || b[p.err-2] != '"' || !p.hashes(b) {
 		return p.find(b)
 	}
 	from := bytes.LastIndexByte(b[i:result], '"') + i + 1 // behind its opening quote

@@ -68,7 +68,6 @@ func (r *Report) OfChain() (*Report, bool) {
 	c.Findings = slices.DeleteFunc(slices.Clone(r.Findings), Finding.asked)
 	c.Checked = slices.DeleteFunc(slices.Clone(r.Checked), func(s string) bool { return s == "heads" })
 	c.NotChecked = slices.DeleteFunc(slices.Clone(r.NotChecked), func(s string) bool { return strings.HasPrefix(s, notCheckedHead) })
-	c.NotChecked = slices.DeleteFunc(slices.Clone(r.NotChecked), func(s string) bool { return strings.HasPrefix(s, notCheckedHead) })
 	switch {
 	case len(c.Findings) > 0:
 		c.Error = c.Findings[0].Message

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,5 +94,41 @@ func TestAGzipWithoutManifestIsNotRead(t *testing.T) {
 	}
 	if r, err := f.l.Verify(context.Background(), VerifyOptions{}); err != nil || r.Status != "valid" {
 		t.Errorf("%v %+v", err, r)
+	}
+}
+
+// TestAnEndedSegmentIsNotCut: it was durable whole when the next one began, so
+// what looks torn is damage, and stays for who can read it.
+func TestAnEndedSegmentIsNotCut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.MaxFileSize = 64 << 10
+	f := &feed{t: t, l: open(t, dir, c)}
+	f.own()
+	f.logins(600)
+	f.waitSealed()
+	closeLedger(t, f.l)
+	sealed, err := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
+	if err != nil || len(sealed) < 2 {
+		t.Fatal(sealed, err)
+	}
+	path := strings.TrimSuffix(sealed[1], suffixSealed)
+	var damaged []byte
+	if err := eachLine(sealed[1], true, func(raw []byte, _ int64) error {
+		damaged = append(append(damaged, raw...), '\n')
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	damaged[len(damaged)-1] ^= 1
+	if err := errors.Join(os.WriteFile(path+suffixPlain, damaged, 0o600), os.Remove(sealed[1]), os.Remove(path+suffixManifest)); err != nil {
+		t.Fatal(err)
+	}
+	f.l = open(t, dir, c)
+	f.logins(1)
+	closeLedger(t, f.l)
+	if got := allBytes(t, path+suffixPlain); !bytes.Equal(got, damaged) {
+		t.Errorf("%d of %d bytes are left", len(got), len(damaged))
 	}
 }

@@ -62,7 +62,7 @@ func (k *lineChecker) hash(text []byte) (lines []hashedLine, rest []byte) {
 		h := &lines[len(lines)-1]
 		n := bytes.IndexByte(text, '\n') + 1
 		h.text, text = text[:n], text[n:]
-		if raw := h.text[:n-1]; h.at.findHashed(raw) {
+		if raw := h.text[:n-1]; k.sealed && h.at.findHashed(raw) || h.at.find(raw) {
 			h.ok, h.preimage = true, padded(h.at.preimage(raw, h.preimage))
 		} else {
 			h.ok = false
