@@ -49,7 +49,8 @@ type Sent interface {
 // StreamStatus is the stream as /status and /health show it.
 type StreamStatus struct {
 	Connected   bool     `json:"connected"`
-	Lag         uint64   `json:"lag"` // messages in the stream that are not projected yet
+	Reason      string   `json:"reason,omitempty"` // why it is not connected
+	Lag         uint64   `json:"lag"`              // messages in the stream that are not projected yet
 	Messages    uint64   `json:"messages"`
 	Bytes       uint64   `json:"bytes"`
 	MaxBytes    int64    `json:"max_bytes"`

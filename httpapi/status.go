@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"home.lab/event-store/ledger"
@@ -169,8 +170,12 @@ func (a *API) cannotCommit(s StreamStatus) string {
 	if p := a.writable(); p != nil {
 		return problemOf(p).Detail
 	}
-	if !s.Connected {
-		return "the stream is not connected"
+	if s.Connected {
+		return ""
 	}
-	return ""
+	reason := "the stream is not connected"
+	if s.Reason != "" {
+		reason += ": " + s.Reason
+	}
+	return strings.Join(append([]string{reason}, s.Drift...), "; ")
 }

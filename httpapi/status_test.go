@@ -37,7 +37,12 @@ func TestHealth(t *testing.T) {
 	f.stream.set(func() { f.stream.status.Drift, f.stream.status.Warnings = nil, []string{"stream is 90 % full"} })
 	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "90 % full")
 	f.stream.set(func() { f.stream.status.Connected = false })
-	f.do("GET", "/health", "").want(t, 503, `"status":"unhealthy"`, "not connected")
+	f.do("GET", "/health", "").want(t, 503, `"status":"unhealthy"`, `"detail":"the stream is not connected"`)
+	f.stream.set(func() {
+		f.stream.status.Reason, f.stream.status.Drift = "no consumer", []string{"retention is WorkQueue", "max_age is 1h"}
+	})
+	f.do("GET", "/health", "").want(t, 503, `"detail":"the stream is not connected: no consumer; retention is WorkQueue; max_age is 1h"`)
+	f.do("GET", "/status", "").want(t, 200, `"connected":false,"reason":"no consumer"`)
 }
 
 // damage changes one letter of the active segment.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,7 +14,8 @@ import (
 // StreamStatus is the stream as seen from the store.
 type StreamStatus struct {
 	Connected   bool      `json:"connected"`
-	Lag         uint64    `json:"lag"` // messages that are not committed to the ledger yet
+	Reason      string    `json:"reason,omitempty"` // why it is not connected
+	Lag         uint64    `json:"lag"`              // messages that are not committed to the ledger yet
 	Messages    uint64    `json:"messages"`
 	Bytes       uint64    `json:"bytes"`
 	MaxBytes    int64     `json:"max_bytes"`
@@ -32,7 +34,7 @@ func (i *Ingest) Status() StreamStatus {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := StreamStatus{
-		Connected: connected, Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
+		Connected: connected, Reason: i.reason(connected), Messages: i.state.Msgs, Bytes: i.state.Bytes, MaxBytes: i.limit,
 		Drift: slices.Clone(i.drift), Warnings: i.warnings(time.Now()), ClockSkewMS: time.Duration(i.skew.Load()).Milliseconds(),
 		Moved: slices.Clone(i.moved), Replicas: slices.Clone(i.replicas),
 	}
@@ -43,6 +45,17 @@ func (i *Ingest) Status() StreamStatus {
 		s.Lag = i.state.LastSeq - head
 	}
 	return s
+}
+
+// reason says why the stream is not connected. The caller has mu.
+func (i *Ingest) reason(connected bool) string {
+	switch {
+	case connected:
+		return ""
+	case !i.nc.IsConnected():
+		return strings.TrimSuffix("NATS is not reached: "+i.away.last(), ": ")
+	}
+	return i.stopped
 }
 
 // observe keeps what Status tells fresh.
@@ -93,16 +106,21 @@ func (i *Ingest) watch(ctx context.Context, full bool) error {
 	return nil
 }
 
-// check asks for the stream's state and keeps it for Status. What changed for
-// the worse is logged once.
+// check asks for the stream's state and keeps it.
 func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
 	s, err := i.js.Stream(ctx, i.o.Stream)
 	i.answers.Store(err == nil)
 	if err != nil {
 		return nil, fmt.Errorf("checking stream %s: %w", i.o.Stream, err)
 	}
-	info, now := s.CachedInfo(), time.Now()
-	drift := i.compare(info.Config)
+	i.keep(s.CachedInfo())
+	return s.CachedInfo(), nil
+}
+
+// keep keeps the stream's state for Status. What changed for the worse is logged
+// once.
+func (i *Ingest) keep(info *jetstream.StreamInfo) {
+	now, drift := time.Now(), i.compare(info.Config)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	switch {
@@ -115,11 +133,10 @@ func (i *Ingest) check(ctx context.Context) (*jetstream.StreamInfo, error) {
 	i.state, i.drift, i.limit = info.State, drift, info.Config.MaxBytes
 	i.late.observe(info.State.LastSeq, uint64(i.led.Head().ID), now)
 	i.tell(now)
-	return info, nil
 }
 
 // compare names the settings that could lose messages before the ledger has
-// them, or let others change them.
+// them, keep it from reading them, or let others change them.
 func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 	w := i.wanted()
 	var drift []string
@@ -137,6 +154,8 @@ func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 	differs(c.MaxAge != 0, "max_age", c.MaxAge, "0")
 	differs(c.MaxMsgs > 0, "max_msgs", c.MaxMsgs, "none")
 	differs(c.MaxMsgsPerSubject > 0, "max_msgs_per_subject", c.MaxMsgsPerSubject, "none")
+	differs(c.MaxConsumers > 0, "max_consumers", c.MaxConsumers, "none")                                                              // of replicas, and of each comparison
+	differs(c.ConsumerLimits.InactiveThreshold > 0, "consumer_limits.inactive_threshold", c.ConsumerLimits.InactiveThreshold, "none") // it would remove a replica's position
 	differs(c.MaxBytes <= 0, "max_bytes", c.MaxBytes, w.MaxBytes)
 	differs(c.MaxMsgSize != w.MaxMsgSize, "max_msg_size", c.MaxMsgSize, w.MaxMsgSize)
 	differs(c.Duplicates < w.Duplicates, "duplicate_window", c.Duplicates, w.Duplicates)

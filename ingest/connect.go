@@ -78,6 +78,13 @@ func (a *absence) tell(log *slog.Logger, err error) {
 	}
 }
 
+// last is the last reason, while there is no connection.
+func (a *absence) last() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.told
+}
+
 // end is called when there is a connection again.
 func (a *absence) end(log *slog.Logger) {
 	a.mu.Lock()

@@ -51,7 +51,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 
 // consume runs one consumer after the other.
 func (i *Ingest) consume(ctx context.Context) error {
-	wait := backoffFirst
+	wait, told := backoffFirst, ""
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := i.resume(ctx)
@@ -64,11 +64,14 @@ func (i *Ingest) consume(ctx context.Context) error {
 		case errors.Is(err, ErrHistory):
 			i.ready.Store(false)
 			return err
-		case !errors.Is(err, errAway): // which is told
-			i.o.Logger.Warn("consumer stopped, starting again", "error", err)
 		}
 		if time.Since(began) > 10*time.Second || errors.Is(err, errReset) {
-			wait = backoffFirst
+			wait, told = backoffFirst, ""
+		}
+		i.setStopped(err)
+		if !errors.Is(err, errAway) && err.Error() != told { // that is told; and one reason again and again, once
+			i.o.Logger.Warn("consumer stopped, starting again", "error", err)
+			told = err.Error()
 		}
 		pause(ctx, wait)
 		wait = min(2*wait, backoffLast)
@@ -145,6 +148,7 @@ func (i *Ingest) project(parent context.Context) (err error) {
 		return err
 	}
 	defer q.stop()
+	i.setStopped(nil)
 
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
@@ -179,6 +183,16 @@ func (i *Ingest) project(parent context.Context) (err error) {
 				return err
 			}
 		}
+	}
+}
+
+// setStopped keeps for Status why no consumer runs; nil: one does.
+func (i *Ingest) setStopped(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stopped = ""
+	if err != nil {
+		i.stopped = err.Error()
 	}
 }
 

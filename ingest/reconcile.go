@@ -70,6 +70,7 @@ func (i *Ingest) unbranched(ctx context.Context) (jetstream.Stream, *jetstream.S
 		if err := i.refuse(info); err != nil {
 			return nil, nil, err
 		}
+		i.keep(info) // first: how it is may be why it cannot be read
 		i.keepEpoch(info)
 		if found, err := i.finishMove(ctx, stream); err != nil {
 			return nil, nil, err

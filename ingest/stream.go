@@ -76,15 +76,16 @@ type Ingest struct {
 	sent    map[[sha256.Size]byte]time.Time // own messages; owned by Open, then by publishOwn
 	created atomic.Int64                    // the stream's creation, Unix nanoseconds
 
-	mu    sync.Mutex
-	state jetstream.StreamState // last seen
-	drift []string              // last seen
-	limit int64                 // the stream's max_bytes, last seen
-	late  lateness
-	told  map[string]bool // kinds of warnings that were logged and still hold
-	moved []Moved         // since Open
-	epoch epoch
-	acks  acks
+	mu      sync.Mutex
+	state   jetstream.StreamState // last seen
+	drift   []string              // last seen
+	stopped string                // why the last consumer ended, or could not begin; empty while one runs
+	limit   int64                 // the stream's max_bytes, last seen
+	late    lateness
+	told    map[string]bool // kinds of warnings that were logged and still hold
+	moved   []Moved         // since Open
+	epoch   epoch
+	acks    acks
 
 	replicas []Replica // that reported, last seen
 	name     string    // of this replica

@@ -268,6 +268,7 @@ func (s stream) StreamStatus() httpapi.StreamStatus {
 		Moved:       anys(in.Moved),
 		Replicas:    anys(in.Replicas),
 		Connected:   in.Connected,
+		Reason:      in.Reason,
 		Lag:         in.Lag,
 		Messages:    in.Messages,
 		Bytes:       in.Bytes,

@@ -66,6 +66,7 @@ type storeStatus struct {
 	}
 	Stream struct {
 		Connected bool
+		Reason    string
 		Lag       int64
 		Messages  int64
 		Bytes     int64
@@ -129,10 +130,10 @@ func (s *storeStatus) gone(f *fields) {
 
 func (s *storeStatus) stream(f *fields) {
 	if !s.Stream.Connected {
-		f.style(red, "stream", "not connected")
-		return
+		f.style(red, "stream", "%s", strings.TrimSuffix("not connected: "+s.Stream.Reason, ": "))
+	} else {
+		f.add("stream", "connected, lag %d, %d messages, %s of %s, clock skew %d ms", s.Stream.Lag, s.Stream.Messages, formatSize(s.Stream.Bytes), formatSize(s.Stream.MaxBytes), s.ClockSkewMS)
 	}
-	f.add("stream", "connected, lag %d, %d messages, %s of %s, clock skew %d ms", s.Stream.Lag, s.Stream.Messages, formatSize(s.Stream.Bytes), formatSize(s.Stream.MaxBytes), s.ClockSkewMS)
 	for _, text := range slices.Concat(s.Stream.Drift, s.Stream.Warnings) {
 		f.style(yellow, "warning", "%s", text)
 	}

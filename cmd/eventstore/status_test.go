@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,13 @@ func TestStatusSaysWhatMatters(t *testing.T) {
 	}
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("colour outside a terminal: %q", text)
+	}
+	away := storeStatus{}
+	away.Stream.Reason, away.Stream.Drift = "no consumer", []string{"retention is WorkQueue"}
+	f := &fields{}
+	away.stream(f)
+	if text := fmt.Sprint(f); !strings.Contains(text, "not connected: no consumer") || !strings.Contains(text, "retention is WorkQueue") {
+		t.Errorf("a stream that cannot be read: %s", text)
 	}
 	if text := printedStatus(t, "false", terminal{width: 80, colour: true}); !strings.Contains(text, "\x1b[31mINVALID") {
 		t.Errorf("%q", text)
