@@ -4,13 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 )
 
 // eachLine calls f for each whole line (without newline) of a segment's file,
 // with the offset of its start in the uncompressed content.
 func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error {
-	file, err := os.Open(path)
+	file, err := openFile(path)
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -60,7 +62,8 @@ func writeFile(dir, name string, content []byte) error {
 }
 
 // checkFolder refuses a folder in which everybody on the machine can write: he
-// could put segments there, or remove them. A private key that others can read
+// could put segments there, or remove them; and one in which something else
+// stands in the place of the store's own files. A private key that others can read
 // signs nothing worth believing, which is for the operator to decide.
 func checkFolder(dir string, log *slog.Logger) error {
 	info, err := os.Stat(dir)
@@ -70,10 +73,54 @@ func checkFolder(dir string, log *slog.Logger) error {
 	if info.Mode().Perm()&0o002 != 0 {
 		return fmt.Errorf("%s is world-writable (%s): run chmod o-w on it", dir, info.Mode())
 	}
+	for _, name := range []string{"LOCK", keyFile, pubFile, reserveFile} {
+		if err := regular(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("looking at the data folder: %w", err)
+		}
+	}
 	if info, err := os.Stat(filepath.Join(dir, keyFile)); err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn("others can read the ledger's private key", "file", filepath.Join(dir, keyFile), "mode", info.Mode().String())
 	}
 	return nil
+}
+
+// errNoFile is what stands in a folder under the name of a file and is not one
+// that the store wrote.
+var errNoFile = errors.New("not a file as the store writes it")
+
+// regular refuses what is no regular file, nor a link to one: to open a pipe
+// is to wait for who writes into it.
+func regular(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, syscall.ELOOP):
+		return fmt.Errorf("%s: %w: links in a circle", filepath.Base(path), errNoFile)
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%s: %w: %s", filepath.Base(path), errNoFile, info.Mode())
+	}
+	return err
+}
+
+// openFile opens a regular file to be read.
+func openFile(path string) (*os.File, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// readFile reads a regular file of at most so many bytes.
+func readFile(path string, most int) ([]byte, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if len(b) > most {
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", filepath.Base(path), errNoFile, most)
+	}
+	return b, err
 }
 
 // syncDir makes the names in a folder durable.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"slices"
 	"sync/atomic"
 )
@@ -63,7 +62,7 @@ type dictBlock struct {
 // openIndex reads the head of an index's file. Whether it is the index of the
 // segment at hand is fits' to say.
 func openIndex(path string) (*index, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func scanMembers(path string) (blocks []block, err error) {
 // inflateAll calls f for each member of a .gz, in order. What is damaged is one
 // block up to where the next member begins; of it f gets what could be read.
 func inflateAll(path string, f func(b block, lines []byte) error) error {
-	file, err := os.Open(path)
+	file, err := openFile(path)
 	if err != nil {
 		return err
 	}

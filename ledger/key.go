@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -21,6 +20,8 @@ const (
 	pubFile    = "ledger.pub"
 	actionSeal = "segment_sealed"
 	actionConf = "ledger_configured"
+
+	maxKey = 4 << 10 // bytes of a key's file
 )
 
 // A keyring holds the ledger's Ed25519 key in the note format. A replica
@@ -36,7 +37,7 @@ type keyring struct {
 // which is written by keep: a folder that turns out to follow another ledger's
 // stream gets that ledger's ledger.pub, and no key of its own.
 func openKeys(dir string) (keyring, error) {
-	public, err := os.ReadFile(filepath.Join(dir, pubFile))
+	public, err := readFile(filepath.Join(dir, pubFile), maxKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKeys(dir)
 	}
@@ -47,7 +48,7 @@ func openKeys(dir string) (keyring, error) {
 	if k.verifier, err = note.NewVerifier(k.public); err != nil {
 		return keyring{}, fmt.Errorf("reading %s: %w", pubFile, err)
 	}
-	private, err := os.ReadFile(filepath.Join(dir, keyFile))
+	private, err := readFile(filepath.Join(dir, keyFile), maxKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}
@@ -66,7 +67,7 @@ func openKeys(dir string) (keyring, error) {
 // makeKeys makes the public key from the private one where only ledger.pub is
 // missing, and else both.
 func makeKeys(dir string) (k keyring, err error) {
-	private, err := os.ReadFile(filepath.Join(dir, keyFile))
+	private, err := readFile(filepath.Join(dir, keyFile), maxKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := keyless(dir); err != nil {
 			return k, err

@@ -65,7 +65,7 @@ func (l *Ledger) dropUnbegun(names []string, sets map[string]fileSet) ([]string,
 			break
 		}
 		path := filepath.Join(l.dir, last+suffixPlain)
-		f, err := os.Open(path)
+		f, err := openFile(path)
 		if err != nil {
 			return nil, err
 		}

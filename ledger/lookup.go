@@ -102,7 +102,7 @@ func (r *indexReader) file() (*os.File, error) {
 	if r.f != nil {
 		return r.f, nil
 	}
-	f, err := os.Open(r.path)
+	f, err := openFile(r.path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}

@@ -17,6 +17,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// maxManifest is how many bytes of a manifest are read: a category map of the
+// longest member, in base64, and as much as the categories may take.
+const maxManifest = (maxMember+memberHeader+memberEnd)/3*4 + 1<<20
+
 // noCategory stands in a category map for an id that has no event.
 const noCategory = 255
 

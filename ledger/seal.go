@@ -109,7 +109,7 @@ func (s *segment) measure(dir string) {
 // compress writes the lines of plain as gzip members cut at line ends. Between
 // two members it gives way to a running ingest.
 func (l *Ledger) compress(ctx context.Context, plain, zipped string) ([]block, error) {
-	in, err := os.Open(plain)
+	in, err := openFile(plain)
 	if err != nil {
 		return nil, err
 	}

@@ -13,11 +13,15 @@ func (l *Ledger) settleFiles(name string, set fileSet) (*segment, fileSet, error
 	path := filepath.Join(l.dir, name)
 	var manifest *Manifest
 	if set.manifest {
-		b, err := os.ReadFile(path + suffixManifest)
-		if err != nil {
+		b, err := readFile(path+suffixManifest, maxManifest)
+		if err != nil && !errors.Is(err, errNoFile) {
 			return nil, set, err
 		}
-		if m, err := parseManifest(b); err == nil {
+		var m Manifest
+		if err == nil {
+			m, err = parseManifest(b)
+		}
+		if err == nil {
 			manifest = &m
 		} else {
 			l.log.Error("damaged manifest", "segment", name, "err", err)
@@ -85,6 +89,9 @@ func sealedSegment(name string, m Manifest) (*segment, error) {
 // settle makes a plain segment and its name durable and cuts a torn tail,
 // so that what is counted is committed.
 func (l *Ledger) settle(path string) error {
+	if err := regular(path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ type source struct {
 // open begins reading a segment of a view.
 func (l *Ledger) open(s *segment) (*source, error) {
 	if lines := s.lines.Load(); lines != nil && !s.sealed.Load() {
-		f, err := os.Open(filepath.Join(l.dir, s.name+suffixPlain))
+		f, err := openFile(filepath.Join(l.dir, s.name+suffixPlain))
 		if err == nil {
 			src := &source{seg: s, plain: lines, growing: s.growing.Load(), size: s.size, f: f}
 			src.users.Store(1)
@@ -63,7 +63,7 @@ func (s *segment) openWithoutIndex(src *source) (err error) {
 	}
 	src.members = s.members
 	if err == nil {
-		src.f, err = os.Open(src.path)
+		src.f, err = openFile(src.path)
 	}
 	if err != nil {
 		return fmt.Errorf("segment %s: %w", s.name, lost(err))
@@ -94,7 +94,7 @@ func (src *source) file() (*os.File, error) {
 	if src.f != nil {
 		return src.f, nil
 	}
-	f, err := os.Open(src.path)
+	f, err := openFile(src.path)
 	if err != nil {
 		return nil, lost(err)
 	}

@@ -109,7 +109,7 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 	if err != nil {
 		return nil, err
 	}
-	if public, err := os.ReadFile(filepath.Join(dir, pubFile)); err == nil {
+	if public, err := readFile(filepath.Join(dir, pubFile), maxKey); err == nil {
 		v.public = strings.TrimSpace(string(public))
 		if v.verifier, err = note.NewVerifier(v.public); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", pubFile, err)
@@ -118,10 +118,7 @@ func verifyDir(ctx context.Context, dir string, opts VerifyOptions) (*Report, er
 		return nil, fmt.Errorf("%s is no data folder of an event store: %w", dir, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		in, err := folderInput(dir, name, sets[name])
-		if err != nil {
-			return nil, err
-		}
+		in := folderInput(dir, name, sets[name])
 		v.inputs = append(v.inputs, in)
 		if set := sets[name]; set.plain && set.sealed {
 			read := name + suffixPlain

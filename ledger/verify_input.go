@@ -20,31 +20,28 @@ type verifyInput struct {
 }
 
 // folderInput is a segment of which a folder holds a set of files.
-func folderInput(dir, name string, set fileSet) (verifyInput, error) {
+func folderInput(dir, name string, set fileSet) verifyInput {
 	zip := set.sealed && (set.manifest || !set.plain)
 	in := verifyInput{name: name, zip: zip, limit: -1, open: func() (*os.File, bool, error) { return openSegment(dir, name, zip) }}
 	path := filepath.Join(dir, name+suffixPlain)
 	if zip {
 		path = filepath.Join(dir, name+suffixSealed)
 	}
-	info, err := os.Stat(path)
-	if err == nil {
+	if info, err := os.Stat(path); err == nil { // else open tells
 		in.size = info.Size()
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
 	}
-	return in, err
+	return in
 }
 
 // openSegment opens a segment's file. A plain one may be sealed meanwhile.
 func openSegment(dir, name string, zip bool) (*os.File, bool, error) {
 	if !zip {
-		f, err := os.Open(filepath.Join(dir, name+suffixPlain))
+		f, err := openFile(filepath.Join(dir, name+suffixPlain))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, false, err
 		}
 	}
-	f, err := os.Open(filepath.Join(dir, name+suffixSealed))
+	f, err := openFile(filepath.Join(dir, name+suffixSealed))
 	return f, true, err
 }
 
@@ -69,11 +66,7 @@ func (l *Ledger) addStrays(v *verification) error {
 		delete(sets, s.name)
 	}
 	for name, set := range sets {
-		in, err := folderInput(l.dir, name, set)
-		if err != nil {
-			return err
-		}
-		v.inputs = append(v.inputs, in)
+		v.inputs = append(v.inputs, folderInput(l.dir, name, set))
 	}
 	slices.SortFunc(v.inputs, func(a, b verifyInput) int { return cmp.Compare(a.name, b.name) })
 	return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -15,15 +14,18 @@ func (v *verification) readManifest(r *segmentResult) error {
 		return nil
 	}
 	name := r.in.name + suffixManifest
-	b, err := os.ReadFile(filepath.Join(v.dir, name))
+	b, err := readFile(filepath.Join(v.dir, name), maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.find(Finding{Kind: "manifest_missing", File: name, Message: "sealed segment " + r.in.name + " has no manifest"})
 		return nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoFile) {
 		return err
 	}
-	m, err := parseManifest(b)
+	var m Manifest
+	if err == nil {
+		m, err = parseManifest(b)
+	}
 	if err == nil {
 		_, err = m.rawMap()
 	}

@@ -83,6 +83,13 @@ func (v *verification) segment(ctx context.Context, in verifyInput) (*segmentRes
 		r.find(Finding{Kind: "segment_missing", Message: message})
 		return r, nil
 	}
+	if errors.Is(err, errNoFile) {
+		if zip {
+			r.file = in.name + suffixSealed
+		}
+		r.find(Finding{Kind: "damaged_file", Message: err.Error()})
+		return r, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (l *Ledger) fitToSeal(p *projection, s *segment) {
 			s.doubt = errors.New("its manifest is not that of its lines")
 		}
 	default:
-		b, err := os.ReadFile(filepath.Join(l.dir, s.name+suffixManifest))
+		b, err := readFile(filepath.Join(l.dir, s.name+suffixManifest), maxManifest)
 		if m, bad := parseManifest(b); err == nil && bad == nil && m.digest() != digest {
 			s.doubt = errors.New("there is a manifest of other lines")
 		}
@@ -145,7 +145,7 @@ func (l *Ledger) restoreManifest(s *segment) error {
 // manifestThere tells whether a segment's manifest on disk is the sealed one:
 // once events are gone it cannot be made again.
 func (l *Ledger) manifestThere(s *segment) error {
-	b, err := os.ReadFile(filepath.Join(l.dir, s.name+suffixManifest))
+	b, err := readFile(filepath.Join(l.dir, s.name+suffixManifest), maxManifest)
 	if err != nil {
 		return err
 	}
