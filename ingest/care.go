@@ -149,6 +149,7 @@ func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 		differs(!slices.Contains(c.Subjects, subject), "subjects", c.Subjects, w.Subjects)
 	}
 	differs(c.Storage != w.Storage, "storage", c.Storage, w.Storage)
+	differs(c.PersistMode != w.PersistMode, "persist_mode", c.PersistMode, w.PersistMode)
 	differs(c.Retention != w.Retention, "retention", c.Retention, w.Retention)
 	differs(c.Discard != w.Discard, "discard", c.Discard, w.Discard)
 	differs(c.MaxAge != 0, "max_age", c.MaxAge, "0")
@@ -162,9 +163,13 @@ func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 	differs(!c.DenyDelete, "deny_delete", c.DenyDelete, true)
 	differs(!c.AllowAtomicPublish, "allow_atomic", c.AllowAtomicPublish, true)
 	differs(c.AllowRollup, "allow_rollup_hdrs", c.AllowRollup, false)
+	differs(c.DenyPurge, "deny_purge", c.DenyPurge, false) // it could not be trimmed, and becomes full
+	differs(c.AllowMsgCounter, "allow_msg_counter", c.AllowMsgCounter, false)
+	differs(c.AllowMsgSchedules, "allow_msg_schedules", c.AllowMsgSchedules, false)
 	differs(c.AllowMsgTTL, "allow_msg_ttl", c.AllowMsgTTL, false)
 	differs(c.NoAck, "no_ack", c.NoAck, false)
 	differs(c.Sealed, "sealed", c.Sealed, false)
+	differs(c.Mirror != nil, "mirror", "set", "none")
 	differs(c.SubjectTransform != nil, "subject_transform", "set", "none")
 	return drift
 }

@@ -1,6 +1,10 @@
 package ingest
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,5 +56,75 @@ func TestAStreamThatCannotBeReadIsNamedAsTheCause(t *testing.T) {
 				t.Errorf("the log does not say it:\n%s", log.String())
 			}
 		})
+	}
+}
+
+// Every setting that nats.go knows is compared, or is harmless.
+func TestDriftOfEverySetting(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	bad := map[string]func(*jetstream.StreamConfig){
+		"Subjects":           func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] },
+		"Retention":          func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
+		"MaxConsumers":       func(c *jetstream.StreamConfig) { c.MaxConsumers = 5 },
+		"MaxMsgs":            func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 },
+		"MaxBytes":           func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
+		"Discard":            func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"MaxAge":             func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"MaxMsgsPerSubject":  func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+		"MaxMsgSize":         func(c *jetstream.StreamConfig) { c.MaxMsgSize = -1 },
+		"Storage":            func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"NoAck":              func(c *jetstream.StreamConfig) { c.NoAck = true },
+		"Duplicates":         func(c *jetstream.StreamConfig) { c.Duplicates = time.Minute },
+		"Mirror":             func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{} },
+		"Sealed":             func(c *jetstream.StreamConfig) { c.Sealed = true },
+		"DenyDelete":         func(c *jetstream.StreamConfig) { c.DenyDelete = false },
+		"DenyPurge":          func(c *jetstream.StreamConfig) { c.DenyPurge = true },
+		"AllowRollup":        func(c *jetstream.StreamConfig) { c.AllowRollup = true },
+		"SubjectTransform":   func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} },
+		"ConsumerLimits":     func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Hour },
+		"AllowMsgTTL":        func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true },
+		"AllowMsgCounter":    func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true },
+		"AllowAtomicPublish": func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
+		"AllowMsgSchedules":  func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true },
+		"PersistMode":        func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
+	}
+	harmless := []string{"Name", "Description", "DiscardNewPerSubject", "Replicas", "Placement", "Sources", "Compression", "FirstSeq", "RePublish",
+		"AllowDirect", "MirrorDirect", "Metadata", "Template", "SubjectDeleteMarkerTTL", "AllowBatchPublish"}
+	for field := range reflect.TypeFor[jetstream.StreamConfig]().Fields() {
+		if bad[field.Name] == nil && !slices.Contains(harmless, field.Name) {
+			t.Errorf("nobody thought about %s", field.Name)
+		}
+	}
+	if drift := f.ing.compare(f.ing.wanted()); len(drift) > 0 {
+		t.Errorf("what is wanted drifts: %q", drift)
+	}
+	for name, set := range bad {
+		c := f.ing.wanted()
+		if set(&c); len(f.ing.compare(c)) != 1 {
+			t.Errorf("%s: drift is %q", name, f.ing.compare(c))
+		}
+	}
+}
+
+// A setting of a stream that the embedded server does not know is an error,
+// whatever the operator's configuration says.
+func TestTheEmbeddedServerIsStrict(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(file, []byte("jetstream: {strict: false}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := tryStart(t, filepath.Join(dir, "data"), Options{ServerConfig: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.ing.nc.Request("$JS.API.STREAM.CREATE.OTHER", []byte(`{"name":"OTHER","subjects":["other"],"deny_everything":true}`), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(m.Data), "unknown field") {
+		t.Errorf("answer: %s", m.Data)
 	}
 }

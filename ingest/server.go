@@ -99,6 +99,7 @@ func (e *embedded) start(o Options) error {
 	opts.DontListen = true
 	opts.NoSigs = true
 	opts.JetStream = true
+	opts.NoJetStreamStrict = false // a setting of a stream that the server does not know must not be taken for set
 	opts.StoreDir = o.Dir
 	opts.SyncInterval = o.SyncInterval
 	opts.SyncAlways = o.SyncInterval == 0

@@ -206,6 +206,7 @@ func (i *Ingest) wanted() jetstream.StreamConfig {
 		MaxMsgsPerSubject:  -1,
 		DenyDelete:         true,
 		AllowAtomicPublish: true,
+		PersistMode:        jetstream.DefaultPersistMode,
 		Duplicates:         duplicateWindow,
 		Metadata:           map[string]string{keyMetadata: i.led.PublicKey(), prefixMetadata: i.o.SubjectPrefix},
 	}
