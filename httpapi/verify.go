@@ -56,7 +56,8 @@ type verifier struct {
 
 	mu      sync.Mutex // for all below
 	stopped bool
-	run     *run // nil when none runs
+	run     *run               // nil when none runs
+	cancel  context.CancelFunc // ends the special verification that has the turn; nil when none has
 	last    *ledger.Report
 	lastErr error     // of the last verification, if it could not read
 	lastAt  time.Time // when the last verification began
@@ -122,17 +123,39 @@ func (v *verifier) special(ctx context.Context, o ledger.VerifyOptions) (*ledger
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	began := time.Now()
-	report, err := v.whole(ctx, o)
+	ctx, err := v.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer v.group.Done()
+	began := time.Now()
+	report, err := v.whole(ctx, o)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cancel()
+	v.cancel = nil
+	switch {
+	case err != nil && v.stopped:
+		return nil, ledger.ErrStopped
+	case err != nil:
+		return nil, err
+	}
 	if chain, known := report.OfChain(); known {
-		v.mu.Lock()
-		defer v.mu.Unlock()
 		v.note(chain, began)
 	}
 	return report, nil
+}
+
+// begin makes a special verification one that stop ends and waits for.
+func (v *verifier) begin(ctx context.Context) (context.Context, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.stopped {
+		return nil, ledger.ErrStopped
+	}
+	ctx, v.cancel = context.WithCancel(ctx)
+	v.group.Add(1)
+	return ctx, nil
 }
 
 // join makes the caller a waiter of the running verification, and begins one when none runs.
@@ -207,6 +230,9 @@ func (v *verifier) stop() {
 	v.stopped = true
 	if v.run != nil {
 		v.run.cancel()
+	}
+	if v.cancel != nil {
+		v.cancel()
 	}
 	v.mu.Unlock()
 	v.group.Wait()

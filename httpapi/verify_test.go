@@ -105,3 +105,49 @@ func TestVerificationEndsWhenNobodyWaits(t *testing.T) {
 	}
 	f.do("POST", "/verify", "").want(t, 200, `"valid"`)
 }
+
+// endless is a stream whose comparison ends only when it is told to.
+type endless struct {
+	Stream
+	began chan struct{}
+}
+
+func (e endless) Compare(ctx context.Context) (first, last, differs ledger.ID, err error) {
+	e.began <- struct{}{}
+	<-ctx.Done()
+	time.Sleep(50 * time.Millisecond) // it takes a while to end
+	return 0, 0, 0, ctx.Err()
+}
+
+// The API's end is also that of verifications with options, of the one that runs and of those that wait for their turn.
+func TestVerificationWithHeadsEndsWithTheAPI(t *testing.T) {
+	f := start(t)
+	f.fill(1)
+	h := f.ledger.Head()
+	stream := endless{f.stream, make(chan struct{})}
+	f.api.verifier.stream = stream
+	answers := make(chan answer)
+	for range 2 {
+		go func() { answers <- f.do("POST", "/verify", fmt.Sprintf(`{"heads":["%s:%s"]}`, h.ID, h.Hash)) }()
+	}
+	<-stream.began
+	stopped := make(chan struct{})
+	began := time.Now()
+	go func() { f.api.verifier.stop(); close(stopped) }()
+	select {
+	case <-stopped:
+		if time.Since(began) < 50*time.Millisecond {
+			t.Error("the end did not wait for the verification")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the API does not end")
+	}
+	for range 2 {
+		select {
+		case a := <-answers:
+			a.want(t, 503)
+		case <-time.After(10 * time.Second):
+			t.Fatal("a verification outlives the API")
+		}
+	}
+}
