@@ -73,11 +73,15 @@ func (l *Ledger) Verify(ctx context.Context, opts VerifyOptions) (*Report, error
 }
 
 // verification is of what a view has. While it runs the active segment may grow
-// and be sealed.
+// and be sealed; the files of the others hold their lines and nothing more.
 func (l *Ledger) verification(view *view, opts VerifyOptions) *verification {
 	v := &verification{dir: l.dir, opts: opts, verifier: l.keys.verifier, public: l.keys.public, head: &view.head}
 	for _, s := range view.all() {
-		v.inputs = append(v.inputs, verifyInput{name: s.name, limit: s.size, size: s.size,
+		limit := int64(-1)
+		if s == view.active {
+			limit = s.size
+		}
+		v.inputs = append(v.inputs, verifyInput{name: s.name, limit: limit, size: s.size,
 			open: func() (*os.File, bool, error) { return openSegment(l.dir, s.name, s.sealed.Load()) }})
 	}
 	return v

@@ -39,7 +39,7 @@ func TestARunningLedgerMissesItsCutTail(t *testing.T) {
 		"three lines cut off": {"tail_missing", "000000000003", bytes.Join(lines[:2], nil)},
 		"cut within a line":   {"tail_missing", "000000000005", whole[:len(whole)-20]},
 		"all cut off":         {"tail_missing", "000000000001", nil},
-		"another last event":  {"head_mismatch", "000000000005", bytes.Join(forged(slices.Concat(lines[:4], [][]byte{bytes.Replace(lines[4], []byte("host"), []byte("hose"), 1)})), nil)},
+		"another last event":  {"head_mismatch", "000000000005", bytes.Join(forged(GenesisHash, slices.Concat(lines[:4], [][]byte{bytes.Replace(lines[4], []byte("host"), []byte("hose"), 1)})), nil)},
 	} {
 		os.WriteFile(files[0], c.content, 0o600)
 		r := mustVerify(t, f.l)

@@ -149,11 +149,14 @@ func (v *verification) checkGaps(r *segmentResult, sealed bool, allowed map[stri
 		}
 		return ""
 	}
-	next := first
+	next, line := first, int64(1)
 	for _, g := range append(slices.Clone(r.gaps), gapLine{gap: gap{first: r.last + 1}}) {
 		for ; next < g.first && next <= r.last; next++ {
-			v.checkSurvivor(r, next, name(next))
+			if v.checkSurvivor(r, next, line, name(next)) {
+				line++
+			}
 		}
+		line = g.line + 1
 		for ; next <= g.last && next <= r.last; next++ {
 			if c := name(next); !allowed[c] {
 				r.find(Finding{Kind: "gap_unjustified", ID: next.String(), Line: g.line,
@@ -165,15 +168,16 @@ func (v *verification) checkGaps(r *segmentResult, sealed bool, allowed map[stri
 }
 
 // checkSurvivor compares the category of the line that has an id with the
-// sealed one.
-func (v *verification) checkSurvivor(r *segmentResult, id ID, category string) {
+// sealed one. false: no line has it, and this is the next.
+func (v *verification) checkSurvivor(r *segmentResult, id ID, line int64, category string) bool {
 	got := ""
 	if i := int(id - r.tally.first); i < len(r.tally.ids) && r.tally.ids[i] != noCategory {
 		got = r.tally.order[r.tally.ids[i]]
 	}
 	if got != category {
-		r.find(Finding{Kind: "survivor_mismatch", ID: id.String(), Message: fmt.Sprintf("event %s is of category %q, sealed was %q", id, got, category)})
+		r.find(Finding{Kind: "survivor_mismatch", ID: id.String(), Line: line, Message: fmt.Sprintf("event %s is of category %q, sealed was %q", id, got, category)})
 	}
+	return got != ""
 }
 
 // checkCells compares the categories that are still there with their roots: a

@@ -54,7 +54,7 @@ func TestRunsFindWhatLinesFind(t *testing.T) {
 			edited = editLine(r, edited)
 		}
 		if n%2 == 1 {
-			edited = forged(edited)
+			edited = forged(GenesisHash, edited)
 		}
 		seed, zip, odd := maphash.MakeSeed(), n%3 > 0, []oddMember{{5, 1 + r.Int64N(1000)}}
 		fresh := func() (*verification, *segmentResult) {
@@ -135,7 +135,7 @@ func editLine(r *rand.Rand, lines [][]byte) [][]byte {
 	case 7:
 		line = bytes.Replace(line, []byte(`:3`), []byte(`:1`), 1)
 	case 8:
-		line = forged([][]byte{line})[0]
+		line = forged(GenesisHash, [][]byte{line})[0]
 	case 9:
 		line = fmt.Appendf(nil, gapLayout, ID(i+1), ID(i+1), 1, GenesisHash, GenesisHash)
 	}
@@ -143,12 +143,15 @@ func editLine(r *rand.Rand, lines [][]byte) [][]byte {
 	return lines
 }
 
-// forged makes all hashes of some lines fit.
-func forged(lines [][]byte) (out [][]byte) {
-	prev := GenesisHash
+// forged makes all hashes of some lines fit, and follow prev.
+func forged(prev string, lines [][]byte) (out [][]byte) {
 	for _, text := range lines {
 		l, err := parseLine(text[:len(text)-1])
-		if err == nil && l.gap == nil {
+		switch {
+		case err == nil && l.gap != nil:
+			text = fmt.Appendf(nil, gapLayout, l.gap.first, l.gap.last, l.gap.count, prev, l.hash)
+			prev = string(l.hash)
+		case err == nil:
 			l.prev = []byte(prev)
 			made, _, hash := l.append(nil, nil)
 			prev, text = string(hash[:]), made

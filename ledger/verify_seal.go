@@ -104,7 +104,11 @@ func (v *verification) unsealed(sealed map[string]bool) {
 		case sealed[r.in.name]:
 			later = true
 		case ended && later:
-			r.find(Finding{Kind: "seal_missing", Message: "segment " + r.in.name + " has no segment_sealed in the chain"})
+			f := Finding{Kind: "seal_missing", Message: "segment " + r.in.name + " has no segment_sealed in the chain"}
+			if r.linked {
+				f.ID = r.from.String()
+			}
+			r.find(f)
 		case ended:
 			v.report.NotChecked = append(v.report.NotChecked, "the seal of "+r.in.name+": not in the chain yet")
 		}

@@ -20,6 +20,7 @@ func sealedFolder(t *testing.T) (dir string, zips []string) {
 	f.own()
 	f.logins(900)
 	f.settleSeals()
+	f.settleSeals() // the seals may have ended one more
 	f.logins(5)
 	closeLedger(t, f.l)
 	mustValid(t, dir, VerifyOptions{})

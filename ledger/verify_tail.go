@@ -62,7 +62,7 @@ func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error
 		v.mu.Unlock()
 		return nil
 	}
-	r.find(Finding{Kind: "torn_line", Line: r.lines + 1, Message: fmt.Sprintf("%s ends within line %d", r.file, r.lines+1)})
+	r.find(Finding{Kind: "torn_line", ID: r.expected(), Line: r.lines + 1, Message: fmt.Sprintf("%s ends within line %d", r.file, r.lines+1)})
 	return nil
 }
 
