@@ -88,7 +88,7 @@ func (v *verification) checkConfig(r *segmentResult, e ownEvent, configs []confi
 		r.find(Finding{Kind: "configuration_not_allowed", ID: e.id.String(), File: e.file, Line: e.line,
 			Message: fmt.Sprintf("configuration %s replaces that of %s, in force was that of %s", e.id, replaces, last.id())})
 	default:
-		v.policy(c, e, &last.config)
+		v.policy(c, e, configs)
 		return append(configs, configSince{e.id + 1, e.time, c})
 	}
 	return configs
@@ -203,21 +203,21 @@ func (v *verification) signed(e ownEvent) (statement []byte, ok bool) {
 	return keyring{verifier: v.verifier}.verify(e.action, e.data)
 }
 
-// policy lists a chained configuration and what it shortened.
-func (v *verification) policy(c Config, e ownEvent, before *Config) {
-	p := PolicyChange{ID: e.id.String(), Retention: map[string]string{}}
-	if before == nil {
-		p.ID = "default"
-	} else {
-		p.Timestamp = e.time.text()
+// policy lists a chained configuration and what it shortened of those before it.
+// A category that one of them leaves out was kept for ever under it.
+func (v *verification) policy(c Config, e ownEvent, before []configSince) {
+	p := PolicyChange{ID: "default", Retention: map[string]string{}}
+	was := map[string]Policy{}
+	if len(before) > 0 {
+		p.ID, p.Timestamp = e.id.String(), e.time.text()
+		was = before[len(before)-1].config.Categories
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		age := c.Categories[name].Retention
 		p.Retention[name] = FormatAge(age)
-		if before != nil {
-			if was, ok := before.Categories[name]; ok && shorter(age, was.Retention) {
-				p.Shortened = append(p.Shortened, name)
-			}
+		known := slices.ContainsFunc(before, func(c configSince) bool { _, ok := c.config.Categories[name]; return ok })
+		if known && shorter(age, was[name].Retention) {
+			p.Shortened = append(p.Shortened, name)
 		}
 	}
 	v.report.Policies = append(v.report.Policies, p)
