@@ -168,6 +168,9 @@ func withoutCells(path string, gone map[string]bool, z *zipper, g *growing) erro
 	}
 	err := eachLine(path, true, func(raw []byte, _ int64) error {
 		ln, err := parseLine(raw)
+		if raw == nil {
+			return err // it is not there to be kept
+		}
 		if err != nil || ln.gap == nil && !gone[string(ln.category)] {
 			g.take(&ln, err)
 			return errors.Join(end(), z.add(append(bytes.Clone(raw), '\n'))) // damage is kept as it is

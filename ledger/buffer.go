@@ -31,9 +31,9 @@ type buffer struct {
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
-	if checkMember(buf.zipped) != nil {
-		return buf.inflateOdd(f)
+func (buf *buffer) inflate(b block, most int64, f func(raw []byte) bool) error {
+	if checkMember(buf.zipped) != nil || b.rawSize > most {
+		return buf.inflateOdd(most, f)
 	}
 	buf.in.Reset(buf.zipped)
 	if err := buf.z.Reset(&buf.in); err != nil {
@@ -60,9 +60,9 @@ func (buf *buffer) inflate(b block, f func(raw []byte) bool) error {
 
 // inflateOdd is inflate for what is no member as the store writes it: as far as
 // it is gzip all the same, its lines are there to be read.
-func (buf *buffer) inflateOdd(f func(raw []byte) bool) error {
+func (buf *buffer) inflateOdd(most int64, f func(raw []byte) bool) error {
 	w := bytes.NewBuffer(buf.lines[:0])
-	_, err := w.ReadFrom(newMemberReader(bytes.NewReader(buf.zipped), len(buf.zipped)))
+	err := readMost(w, newMemberReader(bytes.NewReader(buf.zipped), len(buf.zipped)), most)
 	buf.lines = w.Bytes()
 	if _, more := eachOf(buf.lines, 0, f); more && err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

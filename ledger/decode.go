@@ -16,6 +16,7 @@ const (
 	maxText      = 1 << 10  // bytes of action, actor, target, result
 	maxErrorText = 64 << 10 // bytes of error
 	maxCanonical = 1 << 20  // bytes of the canonical form that a publisher gives
+	maxPayload   = 1 << 20  // bytes of a rejected message that are kept: all that the stream should take
 	maxNesting   = 64       // arrays and objects, the event's own included
 	maxFields    = 20       // field errors that one answer names
 )
@@ -275,7 +276,8 @@ func quoteShort(s string) string { return `"` + short(s) + `"` }
 // rejected is the event that stands for a message that is none: nothing that
 // arrives is lost (DESIGN section 1).
 func rejected(category, subject, reason string, payload []byte) Draft {
-	encoding, text := "utf-8", []byte(nil)
+	encoding, text, size := "utf-8", []byte(nil), len(payload)
+	payload = payload[:min(size, maxPayload)]
 	if utf8.Valid(payload) {
 		text = quote(nil, string(payload))
 	}
@@ -284,7 +286,7 @@ func rejected(category, subject, reason string, payload []byte) Draft {
 		text = append(base64.StdEncoding.AppendEncode([]byte{'"'}, payload), '"')
 	}
 	b := append([]byte(`{"payload":`), text...)
-	b = fmt.Appendf(b, `,"payload_bytes":%d,"payload_encoding":"%s","reason":`, len(payload), encoding)
+	b = fmt.Appendf(b, `,"payload_bytes":%d,"payload_encoding":"%s","reason":`, size, encoding)
 	b = append(quote(b, strings.ToValidUTF8(reason, "\uFFFD")), '}')
 	return Draft{category: category, action: []byte(`"event_rejected"`), actor: []byte(`"` + ActorStore + `"`),
 		target: quote(nil, strings.ToValidUTF8(subject, "\uFFFD")), data: b, result: []byte(`"failure"`), err: jsonNull}

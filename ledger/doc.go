@@ -17,6 +17,11 @@
 // name: nothing is parsed in general to verify a line. previous_hash is the
 // hash of the event before, 64 zeros in the first.
 //
+// A line has at most 1.5 MiB: a publisher's canonical form at most 1 MiB, and of
+// a message that is no event the first 1 MiB are kept, which is all of it under
+// the stream's own max_msg_size. Whoever reads a folder keeps 4 MiB of a line at
+// most: what is longer is damage, and what is behind it is read.
+//
 // Ids are contiguous. Where the stream has a hole, one event of category
 // ledger, events_missing, takes the last missing id and names the first and
 // last.

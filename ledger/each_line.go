@@ -7,7 +7,8 @@ import (
 )
 
 // eachLine calls f for each whole line (without newline) of a segment's file,
-// with the offset of its start in the uncompressed content.
+// with the offset of its start in the uncompressed content. A line that is longer
+// than any is not kept, and given as nil.
 func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error {
 	file, err := openFile(path)
 	if err != nil {
@@ -24,11 +25,12 @@ func eachLine(path string, zip bool, f func(raw []byte, off int64) error) error 
 func readLines(r io.Reader, f func(raw []byte, off int64) error) error {
 	in := bufio.NewReaderSize(r, 1<<20)
 	var long []byte
-	for off := int64(0); ; {
+	for off, n := int64(0), int64(0); ; n = 0 {
 		chunk, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			long = append(long, chunk...)
-			continue
+		for ; errors.Is(err, bufio.ErrBufferFull); chunk, err = in.ReadSlice('\n') {
+			if n += int64(len(chunk)); n <= maxLine {
+				long = append(long, chunk...)
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -36,12 +38,16 @@ func readLines(r io.Reader, f func(raw []byte, off int64) error) error {
 		if err != nil {
 			return err
 		}
-		if len(long) > 0 {
+		if n += int64(len(chunk)); len(long) > 0 {
 			chunk, long = append(long, chunk...), long[:0]
 		}
-		if err := f(chunk[:len(chunk)-1], off); err != nil {
+		raw := chunk[:len(chunk)-1]
+		if n > maxLine {
+			raw = nil
+		}
+		if err := f(raw, off); err != nil {
 			return err
 		}
-		off += int64(len(chunk))
+		off += n
 	}
 }

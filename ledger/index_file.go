@@ -127,6 +127,9 @@ func (x *index) parseHead(b []byte) bool {
 	off := int64(0)
 	for range r.count() {
 		m := block{first: ID(r.num()), off: off, n: r.num(), rawSize: r.num(), at: micros(r.num())}
+		if m.n <= 0 || m.rawSize < 0 {
+			return false
+		}
 		off += m.n
 		x.members = append(x.members, m)
 	}

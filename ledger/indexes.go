@@ -81,7 +81,7 @@ func (l *Ledger) openIndex(s *segment) bool {
 func (l *Ledger) makeIndex(ctx context.Context, s *segment) error {
 	g := newGrowing(s.first)
 	var members []block
-	err := inflateAll(filepath.Join(l.dir, s.name+suffixSealed), func(b block, lines []byte) error {
+	err := inflateAll(filepath.Join(l.dir, s.name+suffixSealed), s.most(), func(b block, lines []byte) error {
 		members = append(members, b)
 		if b.damaged {
 			g.skip()

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -11,8 +13,8 @@ import (
 const noTime = micros(math.MaxInt64)
 
 // scanMembers finds the members of a sealed segment that has no index.
-func scanMembers(path string) (blocks []block, err error) {
-	err = inflateAll(path, func(b block, _ []byte) error {
+func scanMembers(path string, most int64) (blocks []block, err error) {
+	err = inflateAll(path, most, func(b block, _ []byte) error {
 		blocks = append(blocks, b)
 		return nil
 	})
@@ -21,8 +23,9 @@ func scanMembers(path string) (blocks []block, err error) {
 }
 
 // inflateAll calls f for each member of a .gz, in order. What is damaged is one
-// block up to where the next member begins; of it f gets what could be read.
-func inflateAll(path string, f func(b block, lines []byte) error) error {
+// block up to where the next member begins; of it f gets what could be read, and
+// so of one that takes more than most bytes, packed or not.
+func inflateAll(path string, most int64, f func(b block, lines []byte) error) error {
 	file, err := openFile(path)
 	if err != nil {
 		return err
@@ -36,19 +39,19 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 	var lines bytes.Buffer
 	var last ID
 	for off := int64(0); off < info.Size(); {
-		n, err := memberAt(file, off, info.Size())
+		n, err := memberAt(file, off, info.Size(), most)
 		if err != nil {
 			return err
 		}
-		zipped = grown(zipped, n)
+		zipped = grown(zipped, min(n, most))
 		if err := readAt(file, zipped, off); err != nil {
 			return err
 		}
 		lines.Reset()
-		_, err = lines.ReadFrom(newMemberReader(bytes.NewReader(zipped), len(zipped)))
+		err = readMost(&lines, newMemberReader(bytes.NewReader(zipped), len(zipped)), most)
 		b := memberOf(lines.Bytes(), last)
 		last = max(last, lastID(lines.Bytes()))
-		b.off, b.n, b.damaged = off, n, err != nil
+		b.off, b.n, b.damaged = off, n, err != nil || n > most
 		if err := f(b, lines.Bytes()); err != nil {
 			return err
 		}
@@ -57,15 +60,27 @@ func inflateAll(path string, f func(b block, lines []byte) error) error {
 	return nil
 }
 
+// readMost reads what is in r; an error that Is errMember when it is more than most.
+func readMost(lines *bytes.Buffer, r io.Reader, most int64) error {
+	n, err := lines.ReadFrom(io.LimitReader(r, most+1))
+	if n > most {
+		return fmt.Errorf("%w: it holds more than its segment can", errMember)
+	}
+	return err
+}
+
 // memberAt is how long the member at off is. Where there is none it is how far
-// it is to the next.
-func memberAt(file *os.File, off, size int64) (n int64, err error) {
+// it is to the next, or to the end where that is further than most.
+func memberAt(file *os.File, off, size, most int64) (n int64, err error) {
 	head := make([]byte, min(int64(memberHeader), size-off))
 	if err := readAt(file, head, off); err != nil {
 		return 0, err
 	}
 	if n, err := memberLen(head); err == nil && int64(n) <= size-off {
 		return int64(n), nil
+	}
+	if size-off > most {
+		return size - off, nil
 	}
 	rest := make([]byte, size-off)
 	if err := readAt(file, rest, off); err != nil {

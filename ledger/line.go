@@ -37,6 +37,10 @@ type gap struct {
 // gapLayout is the line of a gap.
 const gapLayout = `{"aged_out":{"first_id":"%s","last_id":"%s","count":%d},"previous_hash":"%s","hash":"%s"}` + "\n"
 
+// maxLine is how many bytes of a line are read. The projection writes 1.5 MiB at
+// most; what is longer is no event, and whoever wrote it may not have ended it.
+const maxLine = maxContent
+
 var errLine = errors.New("the line is not an event")
 
 // parseLine takes a line (without its newline) apart. Every byte of it is

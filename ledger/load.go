@@ -173,8 +173,9 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 	}
 	p.track(name)
 	n := int64(0)
-	err := eachLine(path, zip, func(raw []byte, _ int64) error {
+	err := eachLine(path, zip, func(raw []byte, off int64) error {
 		n++
+		p.tally.bytes = off // also behind a line that was too long to be read
 		p.reload(name, n, raw)
 		return nil
 	})
@@ -201,7 +202,7 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 		return errors.Join(os.Remove(path), syncDir(l.dir))
 	}
 	if active {
-		return l.reopen(p, path, name)
+		return l.reopen(path, name)
 	}
 	if p.tally.bytes > 0 {
 		p.end()

@@ -120,6 +120,9 @@ func (l *Ledger) compress(ctx context.Context, plain, zipped string) ([]block, e
 	}
 	z, began := newZipper(out), time.Now()
 	err = readLines(in, func(raw []byte, _ int64) error {
+		if raw == nil {
+			return errLine
+		}
 		if err := z.add(raw[:len(raw)+1]); err != nil || z.lines.Len() > 0 {
 			return err
 		}

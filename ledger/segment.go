@@ -10,6 +10,10 @@ import (
 // memberSize is how many bytes of lines a gzip member holds, about.
 const memberSize = 256 << 10
 
+// maxRead is how many bytes of a segment are read into memory at once, where
+// they are not packed as the store does.
+const maxRead = 1 << 30
+
 // blockLines is how many lines of a plain segment are read at once.
 const blockLines = 256
 
@@ -77,6 +81,10 @@ type block struct {
 	at      micros // no event from here on is earlier
 	damaged bool   // it cannot be inflated to its end
 }
+
+// most is how many bytes the segment's .gz takes at most, and what is in it:
+// a few bytes of gzip inflate to gigabytes, whoever wrote them.
+func (s *segment) most() int64 { return min(s.size, maxRead) + maxContent }
 
 func endedSegment(t *tally, lines plainLines, g *growing) *segment {
 	m, categories := t.manifest()

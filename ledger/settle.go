@@ -113,11 +113,15 @@ func (l *Ledger) settle(path string) error {
 	return syncDir(l.dir)
 }
 
-func (l *Ledger) reopen(p *projection, path, name string) error {
+func (l *Ledger) reopen(path, name string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
-	l.synced = synced{name: name, size: p.tally.bytes, file: f}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.synced = synced{name: name, size: info.Size(), file: f} // not what could be read of it: a recovery cuts what is behind
 	return nil
 }

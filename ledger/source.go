@@ -59,7 +59,7 @@ func (s *segment) openWithoutIndex(src *source) (err error) {
 	s.files.Lock()
 	defer s.files.Unlock()
 	if s.members == nil {
-		s.members, err = scanMembers(src.path)
+		s.members, err = scanMembers(src.path, s.most())
 	}
 	src.members = s.members
 	if err == nil {
@@ -148,6 +148,9 @@ func (src *source) each(b block, buf *buffer, f func(raw []byte) (more bool)) er
 		return err
 	}
 	if src.plain != nil {
+		if b.n > blockLines*memberSize { // there may be a line in it that is longer than any
+			return src.eachPlain(b, buf, f)
+		}
 		buf.lines = grown(buf.lines, b.n)
 		if err := readAt(file, buf.lines, b.off); err != nil {
 			return err
@@ -155,11 +158,25 @@ func (src *source) each(b block, buf *buffer, f func(raw []byte) (more bool)) er
 		eachOf(buf.lines, 0, f)
 		return nil
 	}
-	buf.zipped = grown(buf.zipped, b.n)
+	most := src.seg.most()
+	buf.zipped = grown(buf.zipped, min(b.n, most))
 	if err := readAt(file, buf.zipped, b.off); err != nil {
 		return err
 	}
-	return buf.inflate(b, f)
+	return buf.inflate(b, most, f)
+}
+
+// eachPlain is each for the events of a plain segment, and nothing between them.
+func (src *source) eachPlain(b block, buf *buffer, f func(raw []byte) (more bool)) error {
+	at, _ := src.plain.find(b.first)
+	lines, err := src.plainLinesOf(src.plain.ids[at:min(at+blockLines, len(src.plain.ids))], buf)
+	text := buf.lines[:0] // each line goes to where it is or before
+	for _, raw := range lines {
+		text = append(append(text, raw...), '\n')
+	}
+	buf.lines = text
+	eachOf(text, 0, f)
+	return err
 }
 
 // read gives a block's lines. lines is reused where it is large enough.
@@ -243,6 +260,7 @@ func (src *source) spans(ids []ID) (spans []span, size int64, err error) {
 		if i+1 < len(src.plain.ids) {
 			to = src.plain.offsets[i+1]
 		}
+		to = min(to, from+maxLine)
 		if n := len(spans); n > 0 && from-spans[n-1].to < nearby {
 			size += to - spans[n-1].to
 			spans[n-1].to = to

@@ -91,7 +91,7 @@ func drop(b *roaring.Bitmap) { b.Remove(b.Minimum()) }
 func gatherAgain(t *testing.T, dir string, s *segment) (*growing, []block) {
 	g := newGrowing(s.first)
 	var members []block
-	err := inflateAll(filepath.Join(dir, s.name+suffixSealed), func(b block, lines []byte) error {
+	err := inflateAll(filepath.Join(dir, s.name+suffixSealed), s.most(), func(b block, lines []byte) error {
 		members = append(members, b)
 		eachOf(lines, 0, func(raw []byte) bool {
 			ln, err := parseLine(raw)

@@ -145,6 +145,7 @@ var errUnended = errors.New("it does not end with a newline")
 // wholeLines gives next for lines that are read from in.
 func wholeLines(in io.Reader, odd func() []oddMember) (next func(*lineBatch) error) {
 	var rest []byte // begins a line
+	long := false   // that is longer than any: nothing of it is kept but its newline
 	return func(b *lineBatch) error {
 		b.text = append(b.text, rest...)
 		for end := 0; ; {
@@ -152,13 +153,24 @@ func wholeLines(in io.Reader, odd func() []oddMember) (next func(*lineBatch) err
 			b.text = slices.Grow(b.text, batchBytes)
 			n, err := in.Read(b.text[from:cap(b.text)])
 			b.text = b.text[:from+n]
+			if long {
+				if n = bytes.IndexByte(b.text[from:], '\n'); n >= 0 {
+					long = false
+				} else {
+					n = len(b.text) - from
+				}
+				b.text = slices.Delete(b.text, from, from+n)
+			}
 			if i := bytes.LastIndexByte(b.text[from:], '\n'); i >= 0 {
 				end = from + i + 1
+			}
+			if len(b.text)-end > maxLine {
+				b.text, long = b.text[:end], true
 			}
 			if err != nil || end >= batchBytes {
 				rest = append(rest[:0], b.text[end:]...)
 				b.text, b.odd = b.text[:end], odd()
-				if errors.Is(err, io.EOF) && len(rest) > 0 {
+				if errors.Is(err, io.EOF) && (long || len(rest) > 0) {
 					return errUnended
 				}
 				return err

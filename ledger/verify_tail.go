@@ -56,7 +56,7 @@ func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error
 			Message: fmt.Sprintf("%s, line %d: it does not end with a newline", r.file, r.lines+1)})
 		return nil
 	}
-	if v.last(r) {
+	if v.last(r) && size-end <= maxTorn {
 		v.mu.Lock()
 		v.report.NotChecked = append(v.report.NotChecked, fmt.Sprintf("%s: %d bytes of a torn tail", r.file, size-end))
 		v.mu.Unlock()
@@ -68,7 +68,7 @@ func (v *verification) tail(r *segmentResult, f *os.File, end, size int64) error
 
 // wholeLine tells whether the last bytes of a file are an event and one byte more.
 func wholeLine(f *os.File, from, to int64) (bool, error) {
-	if to-from > 2<<20 { // longer than any line
+	if to-from > maxLine {
 		return false, nil
 	}
 	raw := make([]byte, to-from)

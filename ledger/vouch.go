@@ -233,6 +233,12 @@ func isRewriting(path string, m Manifest) bool {
 // holds tells whether a segment's file holds what a manifest says.
 func holds(path string, zip bool, m Manifest) bool {
 	t := newTally("", 1)
-	err := eachLine(path, zip, func(raw []byte, _ int64) error { t.skip(raw); return nil })
+	err := eachLine(path, zip, func(raw []byte, _ int64) error {
+		if raw == nil {
+			return errLine
+		}
+		t.skip(raw)
+		return nil
+	})
 	return err == nil && t.bytes == m.Bytes && fmt.Sprintf("%x", t.content.Sum(nil)) == m.SHA256
 }
