@@ -98,6 +98,9 @@ func TestSlowCommitIsNoError(t *testing.T) {
 		t.Error("nobody asked for it")
 	}
 	f.do("POST", "/events", "["+body+","+body+"]").want(t, 202, `"count":2`, `"last_id":"000000000003"`)
+	if n := f.ledger.Waiting(); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
 	f.stream.set(func() { f.stream.hold = false })
 	f.api.commitTimeout = 10 * time.Second // the requests above have ended
 	f.do("POST", "/events", body).want(t, 201, "000000000004")
@@ -142,6 +145,9 @@ func TestResetFailsWaiters(t *testing.T) {
 		if a.Header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
+	}
+	if n := f.ledger.Waiting(); n != 0 {
+		t.Errorf("%d still wait", n)
 	}
 	f.stream.set(func() { f.stream.hold, f.stream.reset = false, make(chan struct{}) })
 	f.do("POST", "/events", body).want(t, 201)

@@ -46,13 +46,16 @@ func (a *API) committed(r *http.Request, id ledger.ID, reset <-chan struct{}, un
 		select {
 		case <-done:
 		case <-due.C:
+			a.ledger.Leave(done)
 			return false, nil
 		case <-reset:
+			a.ledger.Leave(done)
 			if a.ledger.Head().ID >= id {
 				return true, nil // committed in the moment of the reset
 			}
 			return false, notOwn(id)
 		case <-r.Context().Done():
+			a.ledger.Leave(done)
 			return false, fmt.Errorf("waiting for the commit of %s: %w", id, r.Context().Err())
 		}
 	}

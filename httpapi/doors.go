@@ -13,6 +13,7 @@ type doors struct {
 	mu      sync.Mutex
 	counts  map[door]int64 // committed
 	waiting []arrival      // published, not seen committed yet; about in order of id
+	counted int            // of waiting: the first, which are in counts by now
 }
 
 // A door is a way in, for one category.
@@ -52,13 +53,16 @@ func (d *doors) add(head ledger.ID, a arrival) {
 	d.settle(head)
 }
 
-// settle counts what is committed now.
+// settle counts what is committed now. What is counted is removed when it is as much as what waits: with each arrival it
+// would move all that wait, and they may be many where the ledger is behind.
 func (d *doors) settle(head ledger.ID) {
-	n := 0
-	for ; n < len(d.waiting) && d.waiting[n].last <= head; n++ {
-		d.counts[d.waiting[n].door] += d.waiting[n].n
+	for ; d.counted < len(d.waiting) && d.waiting[d.counted].last <= head; d.counted++ {
+		a := d.waiting[d.counted]
+		d.counts[a.door] += a.n
 	}
-	d.waiting = slices.Delete(d.waiting, 0, n)
+	if 2*d.counted >= len(d.waiting) {
+		d.waiting, d.counted = slices.Delete(d.waiting, 0, d.counted), 0
+	}
 }
 
 // by gives how many committed events of a category came in by a door.

@@ -22,7 +22,7 @@ type fakeStream struct {
 }
 
 func (s *fakeStream) Send(d ledger.Draft, key string) Sent {
-	sent := &fakeSent{wake: make(chan struct{})}
+	sent := &fakeSent{ledger: s.ledger, wake: make(chan struct{})}
 	if sent.id, sent.duplicate, sent.err = s.append(d, key); sent.err != nil {
 		close(sent.wake)
 		return sent
@@ -47,6 +47,7 @@ func (s *fakeStream) append(d ledger.Draft, key string) (ledger.ID, bool, error)
 
 // fakeSent is acknowledged at once.
 type fakeSent struct {
+	ledger    *ledger.Ledger
 	id        ledger.ID
 	duplicate bool
 	err       error
@@ -55,7 +56,10 @@ type fakeSent struct {
 
 func (s *fakeSent) Committed() <-chan struct{} { return s.wake }
 
-func (s *fakeSent) Ack(time.Time) (ledger.ID, bool, error) { return s.id, s.duplicate, s.err }
+func (s *fakeSent) Ack(time.Time) (ledger.ID, bool, error) {
+	s.ledger.Leave(s.wake)
+	return s.id, s.duplicate, s.err
+}
 
 func (s *fakeStream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error) {
 	s.mu.Lock()

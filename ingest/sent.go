@@ -161,11 +161,18 @@ func (s *Sent) wait(ctx context.Context) (jetstream.PubAck, error) {
 	return s.ack, s.err
 }
 
-// settled says whether the answer is there. If not, who waits is woken by it,
-// not by the commit.
+// settled says whether the answer is there. From now on nobody waits for the
+// commit here: if the answer is not there, who waits is woken by it.
 func (s *Sent) settled() bool {
 	s.i.acks.mu.Lock()
 	defer s.i.acks.mu.Unlock()
+	if s.commit && s.acked && s.err == nil {
+		select {
+		case <-s.wake:
+		default:
+			s.i.led.Leave(s.wake)
+		}
+	}
 	s.commit = false
 	return s.acked
 }

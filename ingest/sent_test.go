@@ -59,6 +59,27 @@ func TestSentIsAcknowledgedWithoutCommit(t *testing.T) {
 	}
 }
 
+// An event that is acknowledged and whose commit takes longer than somebody
+// waits is not waited for any more, by the ledger neither.
+func TestAWaitForACommitThatIsGivenUpDoesNotStay(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	first := f.appendSoon()
+	before := f.led.Waiting()
+	s := f.ing.awaitAck()
+	s.Committed()
+	f.ing.answered(s.reply, jetstream.PubAck{Stream: "EVENTS", Sequence: uint64(first) + 1000}, nil)
+	if n := f.led.Waiting(); n != before+1 {
+		t.Fatalf("%d wait for a commit, want %d", n, before+1)
+	}
+	if id, _, err := s.Ack(time.Time{}); id != first+1000 || err != nil {
+		t.Errorf("acknowledged as %s, %v", id, err)
+	}
+	if n := f.led.Waiting(); n != before {
+		t.Errorf("%d wait for a commit, want %d", n, before)
+	}
+}
+
 func TestSentWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	f := start(t, t.TempDir())

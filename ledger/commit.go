@@ -81,7 +81,7 @@ func (l *Ledger) keepApart(began time.Time, events int64) {
 		return
 	}
 	time.Sleep(time.Until(began.Add(apart)))
-	for n := 0; n < 9 && events >= 8*backlog && l.waiting() == 0; n++ {
+	for n := 0; n < 9 && events >= 8*backlog && l.Waiting() == 0; n++ {
 		time.Sleep(apart)
 	}
 }
@@ -98,7 +98,7 @@ func (l *Ledger) gather(c crowd) {
 	if time.Since(c.seen) > crowdStays {
 		return
 	}
-	for end := time.Now().Add(apart); l.waiting() < c.size*4/5 && time.Now().Before(end); {
+	for end := time.Now().Add(apart); l.Waiting() < c.size*4/5 && time.Now().Before(end); {
 		time.Sleep(apart / 10) // an idle process sleeps for a millisecond at least
 	}
 }

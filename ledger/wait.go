@@ -22,7 +22,8 @@ func (l *Ledger) Wait(ctx context.Context, id ID) error {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return ctx.Err() // the wait is dropped when its id is committed
+			l.Leave(done)
+			return ctx.Err()
 		}
 	}
 }
@@ -30,7 +31,7 @@ func (l *Ledger) Wait(ctx context.Context, id ID) error {
 // Await is Wait for who waits for other things too. It gives a channel that is
 // closed when the id is committed or the ledger stopped before that: then it is
 // to be called again. A nil channel: there is nothing to wait for, and err says
-// what Wait would.
+// what Wait would. Who does not wait until then has to Leave.
 func (l *Ledger) Await(id ID) (done <-chan struct{}, err error) {
 	l.state.Lock()
 	defer l.state.Unlock()
@@ -56,8 +57,16 @@ func (l *Ledger) Tell(id ID, done chan struct{}) {
 	l.waits = append(l.waits, wait{id, done})
 }
 
-// waiting is how many wait for a commit.
-func (l *Ledger) waiting() int {
+// Leave gives up a wait of Await or Tell: else it would stay until its id is
+// committed, which may be never.
+func (l *Ledger) Leave(done <-chan struct{}) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	l.waits = slices.DeleteFunc(l.waits, func(w wait) bool { return w.done == done })
+}
+
+// Waiting is how many wait for a commit.
+func (l *Ledger) Waiting() int {
 	l.state.Lock()
 	defer l.state.Unlock()
 	return len(l.waits)

@@ -44,6 +44,35 @@ func TestACommitWakesWhoWaitsForIt(t *testing.T) {
 	}
 }
 
+// Who gives up is no longer waited for, whether his id comes some day or not.
+func TestWaitsThatAreGivenUpDoNotStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for id := ID(1); id <= 100; id++ {
+		if err := l.Wait(ctx, id); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	told := make(chan struct{})
+	l.Tell(MaxID, told)
+	done, err := l.Await(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Leave(told)
+	l.Leave(told) // again is nothing
+	if n := l.Waiting(); n != 1 {
+		t.Errorf("%d wait, want the one who did not leave", n)
+	}
+	project(t, l, login(1), login(2))
+	<-done
+	closeLedger(t, l)
+	mustValid(t, dir, VerifyOptions{})
+}
+
 // TestGetServesWhatWasWritten compares what is served from memory with the file.
 func TestGetServesWhatWasWritten(t *testing.T) {
 	t.Parallel()
@@ -114,7 +143,7 @@ func TestACrowdIsGathered(t *testing.T) {
 		t.Errorf("most of the crowd waits, and the commit came after %v", d)
 	}
 	project(t, l, login(1))
-	if n := l.waiting(); n != 0 {
+	if n := l.Waiting(); n != 0 {
 		t.Errorf("%d wait after the commit", n)
 	}
 }
