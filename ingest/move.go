@@ -31,6 +31,11 @@ import (
 // marks tell what was published. Messages behind the ledger's last stay where
 // they are: their ids hold.
 //
+// A message is published again without its Nats-Msg-Id: a purge does not take
+// that out of the duplicate window, so it would be answered as a duplicate and
+// not be stored. Who sends it once more within the window, and before the server
+// starts again, still gets its old sequence, and no second event.
+//
 // Of several replicas that find the stream branched one moves: the copy stream
 // is the lock (see mover.go).
 const (
