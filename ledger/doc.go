@@ -46,6 +46,9 @@
 // the length and the CRC-32C of the compressed bytes, 4 bytes each, little-endian.
 // All the rest of the header is constant. So every flipped bit is found, also
 // one that would inflate to the same lines. The category map is one such member.
+// Nothing tells a file that somebody packed again from one with such a bit: its
+// lines are read and served, and verification names the packing all the same.
+// Unpacked, the .jsonl alone is what was sealed, and the store packs it again.
 //
 // reserve is a file of 16 MiB that is given up when the disk is full, so that
 // a retention pass can chain its decision and rewrite segments. It is made

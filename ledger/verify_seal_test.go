@@ -178,3 +178,25 @@ func TestAReplicaThatSealsLateIsValid(t *testing.T) {
 	closeLedger(t, l)
 	mustValid(t, replica, VerifyOptions{})
 }
+
+// TestASegmentPackedBySomebodyIsSoundAgainUnpacked: what tells a flipped bit
+// names every other packing too, and the lines alone are what was sealed.
+func TestASegmentPackedBySomebodyIsSoundAgainUnpacked(t *testing.T) {
+	t.Parallel()
+	dir, zips := sealedFolder(t)
+	whole := allBytes(t, zips[1])
+	repack(t, zips[1])
+	r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != "member_mismatch" || r.Findings[0].File != filepath.Base(zips[1]) {
+		t.Errorf("%v %+v", err, r)
+	}
+	unpack(t, zips[1])
+	mustValid(t, dir, VerifyOptions{})
+	f := &feed{t: t, l: open(t, dir, faultConfig())}
+	f.waitSealed()
+	closeLedger(t, f.l)
+	if !bytes.Equal(allBytes(t, zips[1]), whole) {
+		t.Error("not packed as it was")
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
