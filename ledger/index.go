@@ -15,6 +15,7 @@ const (
 	indexSuffix  = ".idx"
 	indexMagic   = "ESINDEX\x01" // the last byte is the version
 	indexPreface = len(indexMagic) + 8
+	maxPart      = 1 << 28 // bytes of the file that are read at once
 	dictBytes    = 4 << 10 // of values in one block of a dictionary, about
 )
 
@@ -75,7 +76,7 @@ func openIndex(path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(indexPreface)+n > info.Size() {
+	if n > maxPart || int64(indexPreface)+n > info.Size() {
 		return nil, errIndex
 	}
 	head := make([]byte, n)

@@ -243,7 +243,7 @@ func (r *indexReader) part(off, n int64, sum uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n < 0 || n > 1<<28 {
+	if n < 0 || n > maxPart {
 		return nil, errIndex
 	}
 	var b []byte

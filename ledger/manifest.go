@@ -89,7 +89,7 @@ func (m Manifest) rawMap() ([]byte, error) {
 	if err := checkMember(z); err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z), len(z)), 1<<31))
+	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z), len(z)), int64(m.mapLen())+1))
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
@@ -115,7 +115,7 @@ func parseManifest(b []byte) (Manifest, error) {
 	if err != nil {
 		return m, fmt.Errorf("malformed manifest: last_id: %w", err)
 	}
-	if n := m.mapLen(); n == 0 || last != first+ID(n)-1 {
+	if n := m.mapLen(); n == 0 || n > maxIDs || last != first+ID(n)-1 {
 		return m, fmt.Errorf("malformed manifest: a category map of %d ids for %s to %s", n, first, last)
 	}
 	return m, nil
