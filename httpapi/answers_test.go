@@ -226,10 +226,14 @@ func damagedAnswers(t *testing.T, s *answers) {
 		if path == "/events/count" {
 			path += "?q=x" // else the index tells
 		}
-		if path != "/events/stream" && path != "/cleanup" && call != [2]string{"POST", "/events"} && describes(call[0], call[1], 500) {
+		if path != "/events/stream" && path != "/cleanup" && path != "/verify" && call != [2]string{"POST", "/events"} && describes(call[0], call[1], 500) {
 			s.get(f, 500, call[0], path, "")
 		}
 	}
+	if err := os.RemoveAll(dir); err != nil { // a file that cannot be read is a finding; a folder is not
+		t.Fatal(err)
+	}
+	s.get(f, 500, "POST", "/verify", "")
 }
 
 // busyAnswers come while as many others are answered as may be at a time.
