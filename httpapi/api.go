@@ -103,6 +103,7 @@ type API struct {
 	bodies        *semaphore.Weighted // bytes of bodies
 	bodyGrace     time.Duration
 	patience      time.Duration // with a client that does not take its answer
+	verifyEvery   time.Duration
 	refused       func(RefusedLogin)
 	cleaning      func(context.Context, Caller) error
 }
@@ -133,6 +134,7 @@ func New(o Options) *API {
 		bodies:        semaphore.NewWeighted(maxBodies),
 		bodyGrace:     bodyGrace,
 		patience:      stallTimeout,
+		verifyEvery:   verifyEvery,
 		refused:       o.Refused,
 		cleaning:      o.Cleaning,
 	}

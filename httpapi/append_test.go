@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,14 +212,54 @@ func TestBulk(t *testing.T) {
 	f.do("POST", "/verify", "").want(t, 200, `"status":"valid"`)
 }
 
-func TestBulkBodyLimit(t *testing.T) {
+// While the reserve of a full disk is in use nothing is appended, so that what is left goes to ageing out.
+func TestAppendsToAFullDiskAreRefused(t *testing.T) {
 	f := start(t)
-	r := httptest.NewRequest("POST", "/events", io.LimitReader(spaces{}, maxBulkBody+1))
-	r.Header.Set("Content-Type", "application/x-ndjson")
-	w := httptest.NewRecorder()
-	f.api.Handler().ServeHTTP(w, r)
-	if w.Code != 413 {
-		t.Errorf("%d %s", w.Code, w.Body)
+	f.fill(2)
+	full := func(body string, header ...string) {
+		t.Helper()
+		for try := 0; ; try++ {
+			f.ledger.NoRoom(syscall.ENOSPC) // what the sealer does at the start may bring the reserve back
+			a := f.do("POST", "/events", body, header...)
+			if f.ledger.Full() || try == 10 {
+				a.want(t, 503, "the disk is full")
+				return
+			}
+		}
+	}
+	const nd = "application/x-ndjson"
+	full(body)
+	head := f.ledger.Head()
+	full(body, "Prefer", "respond-async")
+	full(body, "Idempotency-Key", "k")
+	full(body+"\n"+body, "Content-Type", nd)
+	full("[" + body + "]")
+	if got := f.ledger.Head(); got != head || f.stream.seq != uint64(head.ID) {
+		t.Errorf("head %v, was %v; the stream is at %d", got, head, f.stream.seq)
+	}
+	f.do("GET", "/events", "").want(t, 200, "needle1")
+	f.do("POST", "/verify", "").want(t, 200, `"status":"valid"`)
+}
+
+// A single event's body is limited to 6 MiB, a bulk append's to 64 MiB: what is between must not be taken for the other.
+func TestEachFormHasItsBodyLimit(t *testing.T) {
+	f := start(t)
+	pad := strings.Repeat(" ", maxEventBody)
+	f.do("POST", "/events", body+pad).want(t, 413, "larger than 6291456 bytes")
+	f.do("POST", "/events", body+pad[len(body):]).want(t, 201) // to the byte
+	f.do("POST", "/events", "["+body+","+pad+body+"]").want(t, 201, `"count":2`)
+	f.do("POST", "/events", body+"\n"+pad+body, "Content-Type", "application/x-ndjson").want(t, 201, `"count":2`)
+	for media, begin := range map[string]string{"application/x-ndjson": body, "application/json": "[" + body + ","} {
+		r := httptest.NewRequest("POST", "/events", io.MultiReader(strings.NewReader(begin), io.LimitReader(spaces{}, maxBulkBody)))
+		r.Header.Set("Content-Type", media)
+		w := httptest.NewRecorder()
+		f.api.Handler().ServeHTTP(w, r)
+		if w.Code != 413 || !strings.Contains(w.Body.String(), "larger than 67108864 bytes") {
+			t.Errorf("%s: %d %s", media, w.Code, w.Body)
+		}
+	}
+	if id := f.ledger.Head().ID; id != 5 {
+		t.Errorf("%d events", id)
 	}
 }
 

@@ -52,6 +52,22 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// Who gives no limit gets a hundred events and where the next are, or all as NDJSON.
+func TestNoLimitIsAHundred(t *testing.T) {
+	f := start(t)
+	f.fill(101)
+	a := f.do("GET", "/events", "").want(t, 200)
+	if ids := a.ids(t); len(ids) != 100 || ids[0] != "65" || ids[99] != "2" || a.Header.Get("Link") != `</events?before=000000000002>; rel="next"` {
+		t.Errorf("%d events, %v, Link %q", len(ids), ids, a.Header.Get("Link"))
+	}
+	if h := f.do("HEAD", "/events", "").want(t, 200); h.Header.Get("Link") != a.Header.Get("Link") {
+		t.Errorf("HEAD: Link %q", h.Header.Get("Link"))
+	}
+	if n := strings.Count(f.do("GET", "/events", "", "Accept", "application/x-ndjson").want(t, 200).body, "\n"); n != 101 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 // However deep a body is nested, and whatever it is, the answer is the same.
 func TestNestingIsAnsweredAlike(t *testing.T) {
 	f := start(t)

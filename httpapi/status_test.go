@@ -3,8 +3,10 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,22 +102,54 @@ func TestAChainThatTheStreamMendsIsVerifiedAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- f.api.Run(ctx) }()
-	became := func(valid bool) {
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if got := f.api.verifier.state().valid(); got != nil && *got == valid {
-				return
-			} else if time.Now().After(end) {
-				t.Fatalf("chain_valid did not become %t", valid)
-			}
-		}
-	}
-	became(false)
+	f.became(false)
 	if err := os.WriteFile(names[0], whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f.stream.set(func() { f.stream.status.Lag = 0 })
-	became(true)
+	f.became(true)
 	f.do("GET", "/health", "").want(t, 200, `"status":"healthy"`)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// became waits until the background verification says so; nobody asks for one.
+func (f *fixture) became(valid bool) {
+	f.t.Helper()
+	want := fmt.Sprintf(`"chain_valid":%t,`, valid)
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.do("GET", "/status", "").body, want); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatalf("chain_valid did not become %t", valid)
+		}
+	}
+}
+
+// Damage of a chain that was valid at the start is seen when its hour comes, and so is its repair.
+func TestChainValidIsMeasuredEveryHour(t *testing.T) {
+	f := start(t)
+	if f.api.verifyEvery != time.Hour {
+		t.Errorf("every %v", f.api.verifyEvery)
+	}
+	f.api.verifyEvery = 20 * time.Millisecond
+	f.fill(3)
+	names, _ := filepath.Glob(filepath.Join(f.dir, "events_*.jsonl"))
+	whole, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.api.Run(ctx) }()
+	f.became(true)
+	f.damage()
+	f.became(false)
+	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "Chain broken at event 000000000002")
+	if err := os.WriteFile(names[0], whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.became(true)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

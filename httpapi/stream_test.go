@@ -19,6 +19,8 @@ type fakeStream struct {
 	err    error
 	status StreamStatus
 	reset  chan struct{}
+
+	first, last, differs ledger.ID // of Compare; last 0: nothing is compared
 }
 
 func (s *fakeStream) Send(d ledger.Draft, key string) Sent {
@@ -91,7 +93,9 @@ func (s *fakeStream) Reset() <-chan struct{} {
 }
 
 func (s *fakeStream) Compare(context.Context) (first, last, differs ledger.ID, err error) {
-	return 1, 0, 0, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.first, 1), s.last, s.differs, nil
 }
 
 func (s *fakeStream) StreamStatus() StreamStatus {

@@ -15,7 +15,7 @@ const (
 // returns nil, and only when no verification runs any more; those who ask later get ledger.ErrStopped.
 func (a *API) Run(ctx context.Context) error {
 	defer a.verifier.stop()
-	tick := time.NewTicker(verifyEvery)
+	tick := time.NewTicker(a.verifyEvery)
 	defer tick.Stop()
 	for caughtUp := false; ; {
 		caughtUp = caughtUp || a.caughtUp()

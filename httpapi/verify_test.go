@@ -55,6 +55,24 @@ func TestVerificationWithHeadsThatFindsTheChainBrokenCounts(t *testing.T) {
 	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, "Chain broken at event 000000000002")
 }
 
+// What the stream still holds is projected again: an event that is another than its message gives is a finding, although
+// the files are sound.
+func TestAnEventThatTheStreamDoesNotGiveIsAFinding(t *testing.T) {
+	f := start(t)
+	f.fill(3)
+	f.do("POST", "/verify", "").want(t, 200, `"status":"valid"`, `"not_checked":["stream"]`)
+	f.stream.set(func() { f.stream.first, f.stream.last = 2, 3 })
+	f.do("POST", "/verify", "").want(t, 200, `"status":"valid"`, `"stream: 000000000002 to 000000000003 projected again"`, `"not_checked":[]`)
+	f.stream.set(func() { f.stream.differs = 3 })
+	const message = "event 000000000003 is not what the stream's message gives"
+	const finding = `"findings":[{"kind":"stream_differs","id":"000000000003","message":"` + message + `"}]`
+	f.do("POST", "/verify", "").want(t, 200, `"status":"invalid","error":"`+message+`"`, finding)
+	f.do("GET", "/status", "").want(t, 200, `"chain_valid":false`)
+	f.do("GET", "/health", "").want(t, 200, `"status":"degraded"`, message)
+	f.damage()
+	f.do("POST", "/verify", "").want(t, 200, `"error":"Chain broken at event 000000000002`, `"kind":"hash_mismatch"`, `"kind":"stream_differs"`)
+}
+
 func TestOneVerificationServesAll(t *testing.T) {
 	f := start(t)
 	v := f.api.verifier
