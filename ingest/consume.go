@@ -103,7 +103,7 @@ func (i *Ingest) resume(ctx context.Context) error {
 
 // recover tries until the ledger can be written again.
 func (i *Ingest) recover(ctx context.Context) error {
-	wait := backoffFirst
+	wait, told := backoffFirst, ""
 	for {
 		err := i.led.Recover(ctx)
 		if err == nil {
@@ -113,7 +113,10 @@ func (i *Ingest) recover(ctx context.Context) error {
 		if ctx.Err() != nil || errors.Is(err, ledger.ErrStopped) {
 			return fmt.Errorf("recovering the ledger: %w", err)
 		}
-		i.o.Logger.Warn("ledger cannot be written, trying again", "error", err)
+		if err.Error() != told {
+			told = err.Error()
+			i.o.Logger.Warn("ledger cannot be written, trying again", "error", err)
+		}
 		pause(ctx, wait)
 		wait = min(2*wait, backoffLast)
 	}

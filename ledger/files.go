@@ -1,13 +1,16 @@
 package ledger
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -162,6 +165,24 @@ func listSegments(dir string) (map[string]fileSet, error) {
 		}
 	}
 	return sets, nil
+}
+
+// stampOf is what the files of segments are by their names, sizes and times:
+// another one where somebody changed them.
+func stampOf(dir string) (string, error) {
+	sets, err := listSegments(dir)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		for _, suffix := range []string{suffixPlain, suffixSealed, suffixManifest} {
+			if info, err := os.Lstat(filepath.Join(dir, name+suffix)); err == nil {
+				fmt.Fprintln(h, info.Name(), info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return string(h.Sum(nil)), nil
 }
 
 // removeTemps clears away what a crash left half-written.

@@ -66,7 +66,8 @@ type Ledger struct {
 	burst   atomic.Int64 // when a commit held many events last, Unix nanoseconds
 	drafter drafter      // owned by Project's caller
 
-	offered *ID // on mu: the configuration in force when the wanted one was first offered
+	loaded  string // the folder's stamp before it was loaded last; owned by Open, then by Recover's caller
+	offered *ID    // on mu: the configuration in force when the wanted one was first offered
 
 	swept    atomic.Pointer[sweep] // the sealer's last round
 	sweeps   atomic.Int64          // rounds that were begun
@@ -131,10 +132,15 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 
 // start loads the folder and starts the committer and the sealer.
 func (l *Ledger) start(ctx context.Context) error {
+	loaded, err := stampOf(l.dir)
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
 	proj, err := l.load(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	l.loaded = loaded
 	l.tail = tail{}
 	l.mu.Lock()
 	l.proj = proj
@@ -190,9 +196,15 @@ func (l *Ledger) stop() {
 
 // Recover starts again after a failed write or fsync: what is not known to be
 // durable is cut off on a new descriptor, and the folder is loaded as at start.
-// It fails, and is to be called again later, while the folder takes no bytes.
-// The caller projects again from Projected()+1.
+// It fails, and is to be called again later, while the folder takes no bytes,
+// and while files are damaged that the next event depends on: these are not
+// loaded again before somebody has changed them. The caller projects again from
+// Projected()+1.
 func (l *Ledger) Recover(ctx context.Context) error {
+	if l.stillUnsound() {
+		return fmt.Errorf("recovering the ledger: %w", l.Err())
+	}
+	l.loaded = ""
 	l.stop()
 	if err := l.cut(); err != nil {
 		return fmt.Errorf("recovering the ledger: %w", err)
@@ -204,7 +216,22 @@ func (l *Ledger) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recovering the ledger: %w", err)
 	}
-	return l.start(ctx)
+	if err := l.start(ctx); err != nil {
+		return err
+	}
+	return l.Err()
+}
+
+// stillUnsound tells whether the folder is as it was when it was found damaged.
+func (l *Ledger) stillUnsound() bool {
+	l.mu.Lock()
+	unsound := l.proj.unsound != nil
+	l.mu.Unlock()
+	if !unsound {
+		return false
+	}
+	now, err := stampOf(l.dir)
+	return err == nil && now == l.loaded
 }
 
 // Projected is the last id that was chained; it may not be committed yet.

@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -111,4 +114,44 @@ func TestCloseAfterACancelledProjectCommitsWhatWasProjected(t *testing.T) {
 	if r := mustValid(t, dir, VerifyOptions{}); r.Events != 2*projectAtOnce {
 		t.Errorf("%d events", r.Events)
 	}
+}
+
+// A damaged last line is told once, and loaded again when somebody changed the
+// file, not before.
+func TestADamagedLastLineIsToldOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	project(t, l, login(1), login(2))
+	closeLedger(t, l)
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	good := allBytes(t, paths[0])
+	bad := bytes.Clone(good)
+	bad[bytes.LastIndex(bad, []byte(`"u2"`))+1] = 'v'
+	os.WriteFile(paths[0], bad, 0o600)
+	var log bytes.Buffer
+	l, err := Open(t.Context(), Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := l.Recover(t.Context()); err == nil || !strings.Contains(err.Error(), "line 2 is damaged") {
+			t.Fatalf("recovered: %v", err)
+		}
+		if err := l.Project(t.Context(), []Message{login(3)}); err == nil {
+			t.Fatal("chained to a damaged line")
+		}
+	}
+	for _, once := range []string{"damaged line", "ledger opened"} {
+		if n := strings.Count(log.String(), once); n != 1 {
+			t.Errorf("%q is told %d times:\n%s", once, n, log.String())
+		}
+	}
+	os.WriteFile(paths[0], good, 0o600)
+	if err := l.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	project(t, l, login(3))
+	closeLedger(t, l)
+	mustValid(t, dir, VerifyOptions{})
 }
