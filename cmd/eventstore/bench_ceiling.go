@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 )
 
 // ceilingCommand runs the parts that the store is made of, without a ledger: a JetStream stream that an ordered
-// consumer in the same process reads, and an HTTP handler that only reads its body. It has the doors that bench uses of
-// a store.
+// consumer in the same process reads, an HTTP handler that only reads its body, and one that also writes and fdatasyncs a
+// line. It has the doors that bench uses of a store.
 func ceilingCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
@@ -58,11 +59,16 @@ func serveCeiling(ctx context.Context, dir string, log *slog.Logger) error {
 		return err
 	}
 	defer consuming.Stop()
+	lines, err := os.OpenFile(filepath.Join(dir, "lines"), os.O_WRONLY|os.O_CREATE|os.O_APPEND|dataSync, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lines.Close()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	web := newServer(ctx, ceilingHandler(&seen), log)
+	web := newServer(ctx, ceilingHandler(&seen, lines), log)
 	stop := context.AfterFunc(ctx, func() { web.Close() })
 	defer stop()
 	log.Info("listening", "http", listener.Addr().String(), "nats", srv.Addr().String())
@@ -93,11 +99,21 @@ func consumeOnly(ctx context.Context, srv *server.Server, seen *atomic.Uint64) (
 	return c.Consume(func(jetstream.Msg) { seen.Add(1) }, jetstream.PullMaxMessages(4096))
 }
 
-// ceilingHandler answers as a store would that commits at once and keeps nothing.
-func ceilingHandler(seen *atomic.Uint64) http.Handler {
+// ceilingHandler answers as a store would that commits at once and keeps nothing, and on pathSynced as one that keeps a
+// line and nothing else.
+func ceilingHandler(seen *atomic.Uint64, lines io.Writer) http.Handler {
 	r := chi.NewRouter()
-	r.Post("/events", func(w http.ResponseWriter, r *http.Request) {
+	r.Post(pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusCreated)
+	})
+	line := make([]byte, lineBytes)
+	r.Post(pathSynced, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if _, err := lines.Write(line); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 		w.WriteHeader(http.StatusCreated)
 	})
 	r.Get("/status", func(w http.ResponseWriter, _ *http.Request) {

@@ -37,6 +37,7 @@ func TestBenchMeasuresEverything(t *testing.T) {
 		"bulk NDJSON, 4 callers": true, "get by id": false, "newest 50": false, "start-up": false, "verify, plain segments": true,
 		"verify, sealed segments": true, "seal": true, "bytes per event on disk": false, "project while sealing": true,
 		"only SHA-256 of each line": false, "only gunzip of the same segments": false, "only write + fdatasync, 1 event": false,
+		"only chi handler that reads its body, 1 caller": false,
 	} {
 		if f, ok := figures[name]; !ok || ceiling != (f.Ratio > 0) {
 			t.Errorf("%s: %+v", name, f)
