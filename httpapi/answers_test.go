@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"home.lab/event-store/ledger"
 )
 
@@ -173,6 +175,10 @@ func soundAnswers(t *testing.T, s *answers) {
 	s.get(f, 503, "GET", "/health", "")
 	f.api.verifier.stop()
 	s.get(f, 503, "POST", "/verify", "")
+	f.api.cleaning = func(context.Context, Caller) error { return ledger.ErrUnavailable }
+	s.get(f, 503, "POST", "/cleanup", "")
+	f.api.EndStreams()
+	s.get(f, 503, "GET", "/events/stream", "")
 }
 
 func tokenAnswers(t *testing.T, s *answers) {
@@ -256,10 +262,12 @@ func busyAnswers(t *testing.T, s *answers) {
 	for end := time.Now().Add(20 * time.Second); inside.Load() < int64(all) && time.Now().Before(end); { // who comes before has a place
 		time.Sleep(time.Millisecond)
 	}
+	f.api.bodies = semaphore.NewWeighted(1)
+	s.get(f, 429, "POST", "/events", body, "Content-Type", "application/json")
 	for _, call := range calls() {
-		if call[1] != "/health" && call != [2]string{"POST", "/events"} && describes(call[0], call[1], 503) {
-			f.await(503, call[0], call[1])
-			s.get(f, 503, call[0], call[1], "")
+		if call[1] != "/health" && call != [2]string{"POST", "/events"} && describes(call[0], call[1], 429) {
+			f.await(429, call[0], call[1])
+			s.get(f, 429, call[0], call[1], "")
 		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 	bodyRate     = 32 << 10 // bytes a second: a body that arrives slower on average, after bodyGrace, is given up
 )
 
-// bounded answers 503 to what is more than n requests at a time.
+// bounded answers 429 to what is more than n requests at a time.
 func (a *API) bounded(n int) func(http.Handler) http.Handler {
 	slots := make(chan struct{}, n)
 	return func(next http.Handler) http.Handler {
@@ -30,7 +30,7 @@ func (a *API) bounded(n int) func(http.Handler) http.Handler {
 			select {
 			case slots <- struct{}{}:
 			default:
-				return newProblem(http.StatusServiceUnavailable, "too many requests at a time")
+				return newProblem(http.StatusTooManyRequests, "too many requests at a time")
 			}
 			defer func() { <-slots }()
 			next.ServeHTTP(w, r)
@@ -40,7 +40,7 @@ func (a *API) bounded(n int) func(http.Handler) http.Handler {
 }
 
 // errBusy says that the bodies of other requests take all the room.
-var errBusy = newProblem(http.StatusServiceUnavailable, "too many large requests at a time")
+var errBusy = newProblem(http.StatusTooManyRequests, "too many large requests at a time")
 
 // paced gives every request's body a pace to keep and a share of the room for bodies. The due time holds from the
 // beginning on: before the server answers it reads what is left of a body, also of one that was refused unread.

@@ -134,7 +134,7 @@ func TestRoomForBodiesIsBounded(t *testing.T) {
 			t.Fatal("what has arrived takes no room")
 		}
 	}
-	f.do("POST", "/events", event).want(t, 503, "too many large requests")
+	f.do("POST", "/events", event).want(t, 429, "too many large requests")
 	f.do("POST", "/events", body).want(t, 201) // a small one has room
 	first.Write([]byte(event[len(event)-1:]))
 	(<-answered).want(t, 201)
@@ -155,7 +155,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
-	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
+	if rec.Code != 429 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("the third: %d, Retry-After %q", rec.Code, rec.Header().Get("Retry-After"))
 	}
 	close(leave)

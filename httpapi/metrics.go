@@ -134,7 +134,7 @@ func (m *Metrics) series(by answered) series {
 	return s
 }
 
-var refusals = []string{"malformed", "invalid", "too_large", "media_type", "not_allowed", "unavailable"}
+var refusals = []string{"malformed", "invalid", "too_large", "media_type", "not_allowed", "busy", "unavailable"}
 
 // refusal is one word for why an append was refused.
 func refusal(status int) string {
@@ -145,8 +145,10 @@ func refusal(status int) string {
 		return "too_large"
 	case http.StatusUnsupportedMediaType:
 		return "media_type"
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return "not_allowed"
+	case http.StatusTooManyRequests:
+		return "busy"
 	case http.StatusUnprocessableEntity:
 		return "invalid"
 	}

@@ -13,7 +13,7 @@ import (
 	"home.lab/event-store/ledger"
 )
 
-// retryAfter is what a 503 advises, in seconds (RFC 9110, section 10.2.3).
+// retryAfter is what a 429 and a 503 advise, in seconds (RFC 9110, section 10.2.3).
 const retryAfter = "2"
 
 // fieldError names a field or parameter, and what is wrong with it. In a bulk append Field begins with "line 3: " or
@@ -37,7 +37,7 @@ type problem struct {
 
 func newProblem(status int, format string, args ...any) *problem {
 	p := &problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...), header: http.Header{}}
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		p.header.Set("Retry-After", retryAfter)
 	}
 	return p

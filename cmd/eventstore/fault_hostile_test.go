@@ -88,7 +88,7 @@ func hugeBodies(t *testing.T, n *node) {
 	for range 20 {
 		all.Go(func() {
 			body := io.MultiReader(strings.NewReader(`{"action":"`), io.LimitReader(endless{}, 100<<20))
-			refused(t, n, body, nil, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable)
+			refused(t, n, body, nil, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests)
 		})
 	}
 	all.Wait()
