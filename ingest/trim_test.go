@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -81,6 +83,47 @@ func TestHalfFullStreamIsTrimmedForAnyGain(t *testing.T) {
 		}
 	}
 	t.Fatal("it was never half full")
+}
+
+// TestTrimmingKeepsTheLastCommittedMessage: a folder that was copied without its active segment needs nothing behind what
+// is sealed, but the comparison at the next start needs a message.
+func TestTrimmingKeepsTheLastCommittedMessage(t *testing.T) {
+	t.Parallel()
+	f := storeWith(t, Options{}, t.TempDir(), 64<<10).ready()
+	burst(t, f.ing.js, 300)
+	f.get(f.appendSoon())
+	sealed := func() []string {
+		names, _ := filepath.Glob(filepath.Join(f.dir, "events_*.gz"))
+		return names
+	}
+	soon(t, "a sealed segment", func() bool { return len(sealed()) == 1 })
+	dir := f.dir
+	f.close()
+	active, _ := filepath.Glob(filepath.Join(dir, "events_*.jsonl"))
+	if len(active) != 1 {
+		t.Fatal(active)
+	}
+	if err := os.Remove(active[0]); err != nil {
+		t.Fatal(err)
+	}
+	led := openLedger(t, dir)
+	o := Options{Dir: filepath.Join(dir, "jetstream"), MaxBytes: 64 << 20, Listen: "127.0.0.1:0", NameFile: filepath.Join(dir, "replica")}
+	ing, err := Open(t.Context(), o, led)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { ing.Close(); led.Close() }()
+	head := led.Head().ID
+	info := ing.must(ing.info(t.Context()))
+	if led.ActiveFirst() != head+1 || info.State.FirstSeq != 1 || info.State.LastSeq <= uint64(head) {
+		t.Fatalf("head %s, the active segment begins at %s, the stream is %+v", head, led.ActiveFirst(), info.State)
+	}
+	if err := ing.trim(t.Context(), info.State, 1); err != nil { // as in a stream that is full
+		t.Fatal(err)
+	}
+	if first := firstSeq(t, ing.js); first != uint64(head) {
+		t.Errorf("the stream begins at %d, want %d, the last that is committed", first, head)
+	}
 }
 
 // TestLowerLimitOfTheStream: the stream was made with a larger one.
