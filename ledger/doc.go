@@ -109,6 +109,11 @@
 // manifest that is gone is written again from whole lines; the one of a
 // rewritten segment cannot be.
 //
+// The chain goes on only from a last line that is sound, whose id can be its
+// own, and behind which no other segment's events are. An id that does not
+// follow, in a line that says it does or whose hash does not hold, is nobody's:
+// it moves no tail.
+//
 // # Indexes
 //
 // An index says which positions of a segment hold which category, action,

@@ -40,14 +40,19 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 	if err != nil {
 		return nil, err
 	}
+	highest := ID(0)
 	for i, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		p.names[name] = true
+		highest, p.names[name] = max(highest, p.id), true
 		if err := l.loadSegment(p, name, sets[name], sealed[i], i == len(names)-1); err != nil {
 			return nil, fmt.Errorf("segment %s: %w", name, err)
 		}
+	}
+	if p.id < highest {
+		p.unsound = fmt.Errorf("the last segment ends with %s, an earlier one with %s", p.id, highest)
+		l.log.Error("chain broken", "err", p.unsound)
 	}
 	if err := l.vouch(ctx, p); err != nil {
 		return nil, err
@@ -218,7 +223,9 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 }
 
 // reload takes a line found on disk. A damaged one stays where it is and is
-// reported; only a damaged last line stops the chain from going on.
+// reported; only a last line that is damaged, or whose id cannot be its own,
+// stops the chain from going on. Behind lines that are gone it goes on: what is
+// missing may come back.
 func (p *projection) reload(name string, n int64, raw []byte) {
 	ln, err := parseLine(raw)
 	p.unsound = nil
@@ -226,18 +233,21 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 	if err == nil && ln.gap == nil {
 		sound, p.scratch = ln.sound(p.scratch)
 	}
+	hole := string(ln.category) == CategoryLedger && string(ln.action) == `"events_missing"`
+	linked, next := string(ln.prev) == string(p.hash[:]), ln.id == p.id+1 || hole && ln.id > p.id
 	switch {
 	case !sound:
-		p.unsound = fmt.Errorf("segment %s, line %d is damaged", name, n)
-	case string(ln.prev) != string(p.hash[:]) || ln.id <= p.id:
+		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
+		p.tally.hurt = fmt.Errorf("line %d is damaged", n)
+	case !linked || !next:
 		p.log.Error("chain broken", "segment", name, "line", n, "id", ln.id.String())
 		p.tally.hurt = fmt.Errorf("line %d does not follow the one before it", n)
 	}
-	if !sound {
-		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
-		p.tally.hurt = fmt.Errorf("line %d is damaged", n)
+	other := !next && (linked || !sound) // its id is not its own
+	if !sound || other || ln.id <= p.id {
+		p.unsound = fmt.Errorf("segment %s: %w", name, p.tally.hurt)
 	}
-	if err != nil || ln.gap != nil || ln.id <= p.id || ln.id-p.id > maxIDs {
+	if err != nil || ln.gap != nil || other || ln.id <= p.id || ln.id-p.id > maxIDs {
 		p.tally.skip(raw)
 		p.growing.skip()
 		return

@@ -248,7 +248,7 @@ func (p *projection) count(l *line, raw, hash []byte) {
 	}
 	p.counts[string(l.category)]++
 	p.events++
-	p.id, p.time = l.id, l.time
+	p.id, p.time = l.id, max(p.time, l.time) // on disk it may fall
 	copy(p.hash[:], hash)
 }
 

@@ -1,0 +1,113 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNothingIsChainedToAnIdThatIsNotItsOwn forges lines of the active segment:
+// no id on disk moves the tail to where no message was, and nothing is chained
+// to a last line that does not follow.
+func TestNothingIsChainedToAnIdThatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	sound := t.TempDir()
+	f := &feed{t: t, l: open(t, sound, Config{})}
+	f.logins(12)
+	head := f.l.Head()
+	closeLedger(t, f.l)
+	paths, _ := filepath.Glob(filepath.Join(sound, "*"+suffixPlain))
+	segment, lines := filepath.Base(paths[0]), linesOf(t, paths[0])
+	other := func(i int, id string, hash bool) func(path string) {
+		return func(path string) {
+			forged := bytes.Replace(lines[i], []byte(`"id":"`+ID(i+1).String()), []byte(`"id":"`+id), 1)
+			if hash {
+				ln, err := parseLine(forged[:len(forged)-1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				forged, _, _ = ln.append(nil, nil)
+			}
+			os.WriteFile(path, bytes.Join([][]byte{bytes.Join(lines[:i], nil), forged, bytes.Join(lines[i+1:], nil)}, nil), 0o600)
+		}
+	}
+	behind := func(path string) string {
+		return filepath.Join(filepath.Dir(path), "events_20990101_000000"+suffixPlain)
+	}
+	for name, tc := range map[string]struct {
+		damage func(path string)
+		head   ID // that the ledger has
+		goesOn bool
+	}{
+		"a flipped id in the middle": {other(5, "000000100006", false), head.ID, true},
+		"another id in the middle":   {other(5, "000000100006", true), head.ID, true},
+		"a flipped id at the end":    {other(11, "00000010000c", false), head.ID - 1, false},
+		"another id at the end":      {other(11, "00000010000c", true), head.ID - 1, false},
+		"the highest id at the end":  {other(11, "ffffffffffff", true), head.ID - 1, false},
+		"no id at the end":           {other(11, "000000000000", true), head.ID - 1, false},
+		"the last but one gone":      {func(path string) { os.WriteFile(path, bytes.Join(append(lines[:10:10], lines[11]), nil), 0o600) }, head.ID, true},
+		"a time of long ago": {func(path string) {
+			patch(t, path, `"timestamp":"2025-12-24T10:00:06`, `"timestamp":"0001-12-24T10:00:06`)
+		}, head.ID, true},
+		"a copy of it behind it":  {func(path string) { copyTo(t, path, behind(path)) }, head.ID, false},
+		"an older line behind it": {func(path string) { os.WriteFile(behind(path), lines[0], 0o600) }, head.ID, false},
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(sound)); err != nil {
+			t.Fatal(err)
+		}
+		tc.damage(filepath.Join(dir, segment))
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+		if err != nil || r.Status != "invalid" || r.Findings[0].Line == 0 || r.Findings[0].ID == "" || !strings.HasPrefix(r.Findings[0].File, "events_") {
+			t.Errorf("%s: %v %+v", name, err, r)
+		}
+		l := open(t, dir, Config{})
+		if l.Head().ID != tc.head {
+			t.Errorf("%s: head %s, want %s", name, l.Head().ID, tc.head)
+		}
+		m := login(uint64(head.ID) + 1)
+		m.Time = epoch.Add(time.Hour)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		if err = l.Project(ctx, []Message{m}); err == nil {
+			err = l.Wait(ctx, head.ID+1)
+		}
+		cancel()
+		if tc.goesOn != (err == nil) {
+			t.Errorf("%s: goes on: %v", name, err)
+		}
+		n := 0
+		if err := l.Query(context.Background(), Filter{}, func([]byte) error { n++; return nil }); err != nil || n < len(lines)-1 {
+			t.Errorf("%s: %d events can be read: %v", name, n, err)
+		}
+		if raw, err := l.Get(head.ID + 1); tc.goesOn && (err != nil || !bytes.Contains(raw, []byte(`"previous_hash":"`+head.Hash))) {
+			t.Errorf("%s: %s %v", name, raw, err)
+		}
+		closeLedger(t, l)
+	}
+	mustValid(t, sound, VerifyOptions{Heads: []Head{head}})
+}
+
+// TestASegmentRenamedToTheFrontIsNotTheTail: what is behind the others' last id
+// is there, so nothing may take its ids.
+func TestASegmentRenamedToTheFrontIsNotTheTail(t *testing.T) {
+	t.Parallel()
+	dir, _ := sealedFolder(t)
+	active, _ := filepath.Glob(filepath.Join(dir, "*"+suffixPlain))
+	front := filepath.Join(dir, "events_20000101_000000"+suffixPlain)
+	if err := os.Rename(active[0], front); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, dir, faultConfig())
+	if l.Err() == nil {
+		t.Error("it would go on")
+	}
+	closeLedger(t, l)
+	if err := os.Rename(front, active[0]); err != nil {
+		t.Fatal(err)
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
