@@ -188,6 +188,9 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 		l.log.Error("damaged segment", "segment", name, "line", n, "err", err)
 		p.unsound = fmt.Errorf("segment %s is damaged: %w", name, err)
 	}
+	if n := p.tally.hurts; n > 1 {
+		l.log.Error("damaged segment", "segment", name, "lines", n, "err", "more lines are damaged, verification names them")
+	}
 	if !zip && !active {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -237,10 +240,10 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 	linked, next := string(ln.prev) == string(p.hash[:]), ln.id == p.id+1 || hole && ln.id > p.id
 	switch {
 	case !sound:
-		p.log.Error("damaged line", "segment", name, "line", n, "id", string(ln.idText))
+		p.hurt("damaged line", name, n, string(ln.idText))
 		p.tally.hurt = fmt.Errorf("line %d is damaged", n)
 	case !linked || !next:
-		p.log.Error("chain broken", "segment", name, "line", n, "id", ln.id.String())
+		p.hurt("chain broken", name, n, ln.id.String())
 		p.tally.hurt = fmt.Errorf("line %d does not follow the one before it", n)
 	}
 	other := !next && (linked || !sound) // its id is not its own
@@ -255,6 +258,14 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 	p.count(&ln, append(bytes.Clone(raw), '\n'), ln.hash)
 	if string(ln.category) == CategoryLedger {
 		p.recall(&ln)
+	}
+}
+
+// hurt logs a segment's first damaged line, and counts the others: a whole
+// segment may be a copy in the wrong place.
+func (p *projection) hurt(what, name string, n int64, id string) {
+	if p.tally.hurts++; p.tally.hurts == 1 {
+		p.log.Error(what, "segment", name, "line", n, "id", id)
 	}
 }
 

@@ -146,6 +146,7 @@ type tally struct {
 	ids         []byte   // index into order, for each id from first on
 	missing     int64    // ids that events_missing stands for, but its own
 	hurt        error    // a line that was found on disk is damaged
+	hurts       int      // how many are
 	hasher      *hasher
 }
 

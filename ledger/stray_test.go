@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,4 +132,39 @@ func TestAnEndedSegmentIsNotCut(t *testing.T) {
 	if got := allBytes(t, path+suffixPlain); !bytes.Equal(got, damaged) {
 		t.Errorf("%d of %d bytes are left", len(got), len(damaged))
 	}
+}
+
+// TestAStrayCopyOfASegmentIsToldOnce, not for each of its lines.
+func TestAStrayCopyOfASegmentIsToldOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &feed{t: t, l: open(t, dir, Config{})}
+	f.logins(100)
+	closeLedger(t, f.l)
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+suffixPlain))
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	name := strings.TrimSuffix(paths[0], suffixPlain)
+	if err := os.WriteFile(name+"_copy"+suffixPlain, allBytes(t, paths[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	l, err := Open(t.Context(), Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, l)
+	if n := strings.Count(log.String(), "level=ERROR"); n < 1 || n > 3 || !strings.Contains(log.String(), `line=1 id=000000000001`) ||
+		!strings.Contains(log.String(), "lines=100") {
+		t.Errorf("%d errors:\n%.2000s", n, log.String())
+	}
+	r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+	if err != nil || r.Status == "valid" {
+		t.Errorf("%+v %v", r, err)
+	}
+	if err := os.Remove(name + "_copy" + suffixPlain); err != nil {
+		t.Fatal(err)
+	}
+	mustValid(t, dir, VerifyOptions{})
 }
