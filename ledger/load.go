@@ -50,6 +50,9 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 			return nil, fmt.Errorf("segment %s: %w", name, err)
 		}
 	}
+	if p.lost != nil {
+		p.unsound = p.lost
+	}
 	if p.id < highest {
 		p.unsound = fmt.Errorf("the last segment ends with %s, an earlier one with %s", p.id, highest)
 		l.log.Error("chain broken", "err", p.unsound)
@@ -288,6 +291,9 @@ func (p *projection) recall(l *line) {
 	statement, ok := p.keys.verify(action, l.data)
 	if !ok {
 		p.log.Error("an own event is not signed with the ledger's key", "id", l.id.String(), "action", action)
+		if action == actionConf && p.lost == nil {
+			p.lost = fmt.Errorf("%w: the configuration of event %s is damaged: put back the file that holds it", errNeeds, l.id)
+		}
 		return
 	}
 	switch action {

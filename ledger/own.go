@@ -10,11 +10,12 @@ type OwnMessage struct {
 // OwnMessages are those that the chain lacks: the configuration, where the one
 // in force at start-up is not the wanted one, and the seals of sealed segments.
 // They are asked for and published when the projection is at the stream's end.
-// A replica without the private key has none.
+// A replica without the private key has none, and so has one whose files do not
+// tell what the chain lacks.
 func (l *Ledger) OwnMessages() []OwnMessage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.keys.signer == nil {
+	if l.keys.signer == nil || l.proj.unsound != nil {
 		return nil
 	}
 	var own []OwnMessage

@@ -27,6 +27,7 @@ type projection struct {
 	time    micros
 	configs []configSince // policy history; the last is in force
 	unsound error         // the tail, or what the next message needs, is damaged: nothing may be chained
+	lost    error         // a configuration found on disk is damaged, so that the one in force is not known
 
 	segs    []*segment             // ended, in order
 	vouched int                    // of segs, from the start: their seals are chained

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,4 +111,68 @@ func TestASegmentRenamedToTheFrontIsNotTheTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustValid(t, dir, VerifyOptions{})
+}
+
+// TestNothingIsChainedUnderAForgottenConfiguration edits one that is chained:
+// what it would come to under an older one is not what other replicas have.
+func TestNothingIsChainedUnderAForgottenConfiguration(t *testing.T) {
+	t.Parallel()
+	c := faultConfig()
+	c.Categories["custom"] = Policy{}
+	for _, seal := range []bool{false, true} {
+		dir := t.TempDir()
+		f := &feed{t: t, l: open(t, dir, c)}
+		f.own()
+		if f.send("events.custom", login(f.seq+1).Data); seal {
+			f.logins(300)
+			f.settleSeals()
+		}
+		head := f.l.Head()
+		closeLedger(t, f.l)
+		paths, _ := filepath.Glob(filepath.Join(dir, "events_*.jsonl*"))
+		whole, lines := allBytes(t, paths[0]), linesOf(t, paths[0])
+		damaged := bytes.Replace(bytes.Join(lines, nil), []byte(`"custom":{`), []byte(`"custon":{`), 1)
+		if seal {
+			os.WriteFile(strings.TrimSuffix(paths[0], ".gz"), damaged, 0o600)
+			repackOwn(t, strings.TrimSuffix(paths[0], ".gz"))
+		} else {
+			os.WriteFile(paths[0], damaged, 0o600)
+		}
+		l := open(t, dir, c)
+		m := Message{Seq: f.seq + 1, Time: epoch.Add(time.Hour), Subject: "events.custom", Data: []byte(`{"action":"a","actor":"b"}`)}
+		if err := l.Project(context.Background(), []Message{m}); !errors.Is(err, errNeeds) {
+			t.Errorf("sealed %t: %v", seal, err)
+		}
+		if own := l.OwnMessages(); len(own) > 0 {
+			t.Errorf("sealed %t: it offers %s", seal, own[0].Action)
+		}
+		if _, err := l.Get(head.ID); err != nil || l.Head().ID != head.ID {
+			t.Errorf("sealed %t: head %s, %v", seal, l.Head().ID, err)
+		}
+		os.WriteFile(paths[0], whole, 0o600)
+		if err := l.Recover(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		project(t, l, m)
+		if rejectedAt(t, l, ID(m.Seq)) {
+			t.Error("rejected")
+		}
+		closeLedger(t, l)
+		mustValid(t, dir, VerifyOptions{Heads: []Head{head}})
+	}
+}
+
+// repackOwn packs a plain file as the store does.
+func repackOwn(t *testing.T, path string) {
+	t.Helper()
+	var b bytes.Buffer
+	z := newZipper(&b)
+	for _, line := range linesOf(t, path) {
+		if err := z.add(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.flush(), os.WriteFile(path+".gz", b.Bytes(), 0o600), os.Remove(path)); err != nil {
+		t.Fatal(err)
+	}
 }
