@@ -107,6 +107,7 @@ func (p *projection) apply(m Message, ready *derived) error {
 	at := max(microsOf(m.Time), p.time)
 	if id > p.id+1 {
 		d := missingEvents(p.id+1, id-1)
+		p.log.Warn("events missing", "first_id", (p.id + 1).String(), "last_id", (id - 1).String(), "count", uint64(id-1-p.id))
 		p.chain(&d, id-1, at)
 	}
 	if ready != nil {
