@@ -132,6 +132,21 @@ func (l *line) first() ID {
 	return l.id
 }
 
+// holeFirst is the first id that an event stands for.
+func (l *line) holeFirst() ID {
+	first := l.id
+	if string(l.category) == CategoryLedger && string(l.action) == `"events_missing"` {
+		eachMember(l.data, func(name, value []byte) {
+			if s, ok := text(value); ok && string(name) == "first_id" {
+				if id, err := ParseID(s); err == nil {
+					first = id
+				}
+			}
+		})
+	}
+	return first
+}
+
 // preimage appends the RFC 8785 canonical form of the event without its hash:
 // the line's own values, re-ordered by name.
 func (l *line) preimage(b []byte) []byte {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,12 +69,12 @@ func (l *Ledger) get(src *source, id ID) ([]byte, error) {
 	if raw, ok := l.cache.line(src, id); ok {
 		return raw, nil
 	}
-	b := src.find(id)
-	if b < 0 {
-		return nil, ErrNotFound
-	}
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
+	b := src.find(id)
+	if b < 0 {
+		return nil, src.absent(0, id, buf)
+	}
 	_, ordered := src.hours()
 	var raw []byte
 	found := ErrNotFound
@@ -87,6 +88,8 @@ func (l *Ledger) get(src *source, id ID) ([]byte, error) {
 	switch {
 	case err != nil && errors.Is(found, ErrNotFound):
 		return nil, err // it may be in what could not be read
+	case errors.Is(found, ErrNotFound):
+		return nil, src.absent(b, id, buf)
 	case found != nil:
 		return nil, found
 	case !buf.readable(raw):
@@ -95,6 +98,28 @@ func (l *Ledger) get(src *source, id ID) ([]byte, error) {
 	raw = bytes.Clone(raw)
 	l.cache.keep(src, id, raw)
 	return raw, nil
+}
+
+// absent says why an id has no line: it is of a hole, which the first line behind
+// it says, or its line is gone. from is the first block that may have that line.
+func (src *source) absent(from int, id ID, buf *buffer) error {
+	gone := fmt.Errorf("%w: event %s has no line", ErrDamaged, id)
+	for b := from; b < src.blocks(); b++ {
+		behind := false
+		err := src.each(src.block(b), buf, func(raw []byte) bool {
+			at, ok := idOf(raw)
+			if behind = ok && at > id; behind {
+				if ln, err := parseLine(raw); err == nil && ln.holeFirst() <= id {
+					gone = ErrNotFound
+				}
+			}
+			return !behind
+		})
+		if behind || err != nil {
+			return cmp.Or(err, gone)
+		}
+	}
+	return gone
 }
 
 // segment finds the segment that accounts for an id, or nil.
