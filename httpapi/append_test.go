@@ -194,9 +194,9 @@ func TestBulk(t *testing.T) {
 	f.do("POST", "/events", "["+strings.Repeat(body+",", 1000)+body+"]").want(t, 413, "1000")
 
 	f.do("POST", "/events", body+"\n\n{\"category\":\"service\",\"action\":\"a\"}\n{", "Content-Type", nd).
-		want(t, 422, `"line":3,"field":"line 3: actor"`, `"line":4,"field":"line 4"`)
+		want(t, 422, `"line":3,"member":"actor","field":"line 3: actor"`, `"line":4,"field":"line 4"`)
 	f.do("POST", "/events", "["+body+`,{"category":"service","actor":"a"},7]`).
-		want(t, 422, `"item":2,"field":"item 2: action"`, `"item":3,"field":"item 3"`)
+		want(t, 422, `"item":2,"member":"action","field":"item 2: action"`, `"item":3,"field":"item 3"`)
 	for _, empty := range []string{"", "\n \n"} {
 		f.do("POST", "/events", empty, "Content-Type", nd).want(t, 422)
 	}

@@ -127,7 +127,7 @@ func (p part) errors(ie *ledger.InvalidError) []fieldError {
 		if f.Field != "" {
 			field += ": " + f.Field
 		}
-		errs = append(errs, fieldError{Line: p.line, Item: p.item, Field: field, Message: f.Message})
+		errs = append(errs, fieldError{Line: p.line, Item: p.item, Member: f.Field, Field: field, Message: f.Message})
 	}
 	return errs
 }

@@ -19,9 +19,10 @@ const retryAfter = "2"
 // fieldError names a field or parameter, and what is wrong with it. In a bulk append Field begins with "line 3: " or
 // "item 3: ", and the number stands by itself as well.
 type fieldError struct {
-	Line    int    `json:"line,omitempty"` // physical line of an NDJSON body, from 1
-	Item    int    `json:"item,omitempty"` // element of an array body, from 1
-	Field   string `json:"field"`
+	Line    int    `json:"line,omitempty"`   // physical line of an NDJSON body, from 1
+	Item    int    `json:"item,omitempty"`   // element of an array body, from 1
+	Member  string `json:"member,omitempty"` // of that event, where one is at fault
+	Field   string `json:"field"`            // what is at fault in words: of many events the place, then the member
 	Message string `json:"message"`
 }
 
