@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +93,28 @@ func TestVerdictNamesEveryFinding(t *testing.T) {
 	text := verdict(terminal{}, r)
 	if text != "invalid: Chain broken\n  hash_mismatch events_1.jsonl:42 event 00000000002a: expected \uFFFD[2J\n  and 3 more\n" {
 		t.Errorf("%q", text)
+	}
+}
+
+func TestReportListsHolesShorteningsAndPendingEvents(t *testing.T) {
+	var out bytes.Buffer
+	r := &ledger.Report{Status: "valid", Message: "Chain integrity verified", Pending: 7,
+		Missing: []ledger.MissingRange{{FirstID: "000000000003", LastID: "000000000005"}, {FirstID: "000000000009", LastID: "000000000009"}},
+		Policies: []ledger.PolicyChange{{ID: "default"}, {ID: "000000000002", Timestamp: "2025-12-24T10:00:00.000000Z", Shortened: []string{"ai", "user"}},
+			{ID: "000000000006", Timestamp: "2025-12-25T10:00:00.000000Z"}, {ID: "000000000007", Timestamp: "2025-12-26T10:00:00.000000Z", Shortened: []string{"security"}}}}
+	if err := printReport(terminal{out: &out}, r, false); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		if name, value, _ := strings.Cut(line, " "); name == "pending" || name == "missing" || name == "shortened" {
+			got = append(got, name+" "+strings.TrimSpace(value))
+		}
+	}
+	want := []string{"pending 7 events, decided to age out and still in the files",
+		"missing 000000000003 to 000000000005: the stream lost them", "missing 000000000009 to 000000000009: the stream lost them",
+		"shortened ai, user by event 000000000002 at 2025-12-24T10:00:00.000000Z", "shortened security by event 000000000007 at 2025-12-26T10:00:00.000000Z"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
