@@ -1,10 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -87,15 +85,17 @@ func TestEachForgeryIsTheFindingThatNamesIt(t *testing.T) {
 			f.swap(seal, n-1)
 			f.later(seal, 400*day)
 		}},
-		"a hole that ends elsewhere": {"malformed_hole", behind, hole(`{"count":1,"first_id":"ID","last_id":"00000000ffff"}`)},
-		"a hole that ends nowhere":   {"malformed_hole", behind, hole(`{"count":1,"first_id":"ID"}`)},
-		"a hole that begins nowhere": {"malformed_hole", behind, hole(`{"count":1,"last_id":"ID"}`)},
-		"a hole that begins behind":  {"malformed_hole", behind, hole(`{"count":1,"first_id":"00000000ffff","last_id":"ID"}`)},
-		"a hole with more behind it": {"malformed_hole", behind, hole(`{"first_id":"ID","last_id":"ID",1}`)},
-		"an id left out":             {"ids_not_contiguous", at(last+1, n), func(f *forgery) { f.shift(-1+n, 1) }},
-		"an id twice":                {"ids_not_contiguous", at(last-1, n), func(f *forgery) { f.shift(-1+n, -1) }},
-		"an id left out before it":   {"ids_not_contiguous", at(last-ID(n)+2, 1), func(f *forgery) { f.shift(0, 1) }},
-		"an earlier time":            {"timestamp_falls", behind, func(f *forgery) { f.later(n-1, -time.Second-time.Microsecond) }},
+		"a hole that ends elsewhere":   {"malformed_hole", behind, hole(`{"count":1,"first_id":"ID","last_id":"00000000ffff"}`)},
+		"a hole that ends nowhere":     {"malformed_hole", behind, hole(`{"count":1,"first_id":"ID"}`)},
+		"a hole that begins nowhere":   {"malformed_hole", behind, hole(`{"count":1,"last_id":"ID"}`)},
+		"a hole that begins behind":    {"malformed_hole", behind, hole(`{"count":1,"first_id":"00000000ffff","last_id":"ID"}`)},
+		"a hole with more behind it":   {"malformed_hole", behind, hole(`{"first_id":"ID","last_id":"ID",1}`)},
+		"another chain":                {"broken_link", at(last-ID(n)+1, 1), func(f *forgery) { f.other = 0 }},
+		"another chain from a line on": {"broken_link", at(last-ID(n)+4, 4), func(f *forgery) { f.other = 3 }},
+		"an id left out":               {"ids_not_contiguous", at(last+1, n), func(f *forgery) { f.shift(-1+n, 1) }},
+		"an id twice":                  {"ids_not_contiguous", at(last-1, n), func(f *forgery) { f.shift(-1+n, -1) }},
+		"an id left out before it":     {"ids_not_contiguous", at(last-ID(n)+2, 1), func(f *forgery) { f.shift(0, 1) }},
+		"an earlier time":              {"timestamp_falls", behind, func(f *forgery) { f.later(n-1, -time.Second-time.Microsecond) }},
 		"a segment of a time before": {"timestamp_falls", at(last-ID(n)+1, 1), func(f *forgery) {
 			l := f.event(0)
 			l.time -= micros((time.Second + time.Microsecond) / time.Microsecond)
@@ -110,6 +110,19 @@ func TestEachForgeryIsTheFindingThatNamesIt(t *testing.T) {
 			l.category, l.actor = []byte("security"), []byte(`"u"`)
 			f.put(seals[second], l)
 		}},
+		"a gap in the active segment": {"gap_unjustified", at(last-2, n-2), func(f *forgery) {
+			l := f.event(-3)
+			f.lines[n-3] = fmt.Appendf(nil, gapLayout, l.id, l.id, 1, l.prev, l.hash)
+		}},
+		"a gap in a segment that waits for its seal": {"gap_unjustified", Finding{File: filepath.Base(zips[newest])}, func(f *forgery) {
+			l := f.event(seal)
+			l.category, l.actor = []byte("security"), []byte(`"u"`)
+			f.put(seal, l)
+			packed := linesOf(t, zips[newest])
+			gone, _ := parseLine(packed[4][:len(packed[4])-1])
+			packed[4] = fmt.Appendf(nil, gapLayout, gone.id, gone.id, 1, gone.prev, gone.hash)
+			pack(t, zips[newest], packed)
+		}},
 		"an ended segment goes on": {"torn_line", Finding{}, func(f *forgery) {
 			unpack(t, f.zips[1])
 			appendTo(t, strings.TrimSuffix(f.zips[1], ".gz"), string(f.lines[0][:40]))
@@ -117,7 +130,7 @@ func TestEachForgeryIsTheFindingThatNamesIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer saved(t, dir)()
-			f := &forgery{t, dir, keys, slices.Clone(lines), active, zips}
+			f := &forgery{t, dir, keys, slices.Clone(lines), active, zips, -1}
 			m := f.manifest(1)
 			tc.forge(f)
 			f.write()
@@ -127,6 +140,11 @@ func TestEachForgeryIsTheFindingThatNamesIt(t *testing.T) {
 				switch tc.kind {
 				case "segment_name", "timestamp_falls":
 					tc.place.File = f.active + suffixPlain
+				case "gap_unjustified":
+					if tc.place.Line == 0 {
+						id, _ := ParseID(f.manifest(newest).FirstID)
+						tc.place.ID, tc.place.Line = (id + 4).String(), 5
+					}
 				case "seal_missing":
 					tc.place.ID = m.FirstID
 				case "torn_line":
@@ -172,62 +190,4 @@ func foundExactly(t *testing.T, dir string, want []Finding) {
 			t.Errorf("%s: %s %q", how, r.Status, r.Error)
 		}
 	}
-}
-
-// TestASurvivorOfAnotherCategoryIsNamed forges beside gaps: each security event
-// of a rewritten segment gets a category of which nothing was sealed there, or a
-// hole takes its place. No root is compared then.
-func TestASurvivorOfAnotherCategoryIsNamed(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	f := &feed{t: t, l: open(t, dir, faultConfig()), at: time.Since(epoch) - 40*day}
-	f.own()
-	f.mixed(300)
-	f.send("events.security", login(2).Data) // two in a row; and the second segment ends with a gap
-	f.mixed(150)
-	f.at = time.Since(epoch) - 10*time.Second
-	f.mixed(1)
-	f.settleSeals()
-	if err := f.l.Rewritten(context.Background(), ageNow(t, f)); err != nil {
-		t.Fatal(err)
-	}
-	closeLedger(t, f.l)
-	mustValid(t, dir, VerifyOptions{})
-	zips, _ := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
-	path := zips[1] // the first holds events of the ledger's own
-	for name, forge := range map[string]func(l *line){
-		"of another category": func(l *line) { l.category = []byte("user") },
-		"a hole": func(l *line) {
-			l.category, l.action, l.actor = []byte(CategoryLedger), []byte(`"events_missing"`), []byte(`"`+ActorStore+`"`)
-			l.data = fmt.Appendf(nil, `{"count":1,"first_id":"%s","last_id":"%s"}`, l.id, l.id)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			defer saved(t, dir)()
-			lines, want := linesOf(t, path), []Finding{}
-			for i, text := range lines {
-				l, err := parseLine(bytes.Clone(text[:len(text)-1]))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if l.gap == nil {
-					forge(&l)
-					lines[i], _, _ = l.append(nil, nil)
-					want = append(want, Finding{"survivor_mismatch", l.id.String(), filepath.Base(path), int64(i) + 1, ""})
-				}
-			}
-			if last, _ := parseLine(bytes.TrimSpace(lines[len(lines)-1])); len(want) < 10 || last.gap == nil {
-				t.Fatal("not between gaps: ", len(want))
-			}
-			head, _ := parseLine(bytes.TrimSpace(lines[0]))
-			packed, err := new(memberWriter).pack(bytes.Join(forged(string(head.prev), lines), nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			os.WriteFile(path, packed, 0o600)
-			os.RemoveAll(filepath.Join(dir, indexFolder)) // it names them
-			foundExactly(t, dir, want)
-		})
-	}
-	mustValid(t, dir, VerifyOptions{})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type forgery struct {
 	lines  [][]byte // of the active segment
 	active string   // its name
 	zips   []string // paths of the sealed ones
+	other  int      // the line that another chain begins with; -1: none
 }
 
 // event takes a line of the active segment apart, from the end where i is negative.
@@ -131,8 +133,11 @@ func (f *forgery) configure(replaces ID, old, with string) {
 // write writes the active segment with all hashes made to fit.
 func (f *forgery) write() {
 	f.t.Helper()
-	prev := f.event(0).prev
-	if err := os.WriteFile(filepath.Join(f.dir, f.active+suffixPlain), bytes.Join(forged(string(prev), f.lines), nil), 0o600); err != nil {
+	lines := forged(string(f.event(0).prev), f.lines)
+	if f.other >= 0 {
+		lines = slices.Concat(lines[:f.other], forged(strings.Repeat("ab", 32), lines[f.other:]))
+	}
+	if err := os.WriteFile(filepath.Join(f.dir, f.active+suffixPlain), bytes.Join(lines, nil), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
 }
