@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -224,13 +223,15 @@ func (l *Ledger) ownIDs(s *segment) (ids []ID, err error) {
 	r := indexReader{index: x, kept: l.cache.bitmaps}
 	defer r.close()
 	bm, err := r.find(fieldCategory, CategoryLedger)
-	if err != nil || bm == nil {
+	if err != nil {
 		return nil, errors.Join(err, errIndex)
 	}
-	for pos := range roaring.Values(bm) {
-		ids = append(ids, s.first+ID(pos))
+	if bm != nil {
+		for pos := range roaring.Values(bm) {
+			ids = append(ids, s.first+ID(pos))
+		}
 	}
-	if i := slices.IndexFunc(s.manifest.Categories, func(c CategoryCell) bool { return c.Category == CategoryLedger }); int64(len(ids)) != s.manifest.Categories[i].Count {
+	if int64(len(ids)) != s.manifest.count(CategoryLedger) {
 		return nil, errIndex
 	}
 	return ids, nil

@@ -137,22 +137,19 @@ func (l *Ledger) openSealed(ctx context.Context, names []string, sets map[string
 // loadSealed takes a sealed segment on its manifest's word; of its lines only
 // those of category ledger are read.
 func (l *Ledger) loadSealed(p *projection, s *segment) error {
-	m := s.manifest
-	if m.has(CategoryLedger) {
-		if err := l.eachOwn(s, func(ln *line) {
-			p.time = ln.time
-			p.recall(ln)
-			if string(ln.action) == `"events_missing"` {
-				p.missing++ // the last missing id is the event's own
-			}
-		}); err != nil {
-			l.log.Error("damaged segment", "segment", s.name, "err", err)
+	if err := l.eachOwn(s, func(ln *line) {
+		p.time = ln.time
+		p.recall(ln)
+		if string(ln.action) == `"events_missing"` {
+			p.missing++ // the last missing id is the event's own
 		}
+	}); err != nil {
+		l.log.Error("damaged segment", "segment", s.name, "err", err)
 	}
 	p.countCells(s, 1)
 	p.segs = append(p.segs, s)
 	p.id, p.time = s.last, s.lastTime
-	copy(p.hash[:], m.LastHash)
+	copy(p.hash[:], s.manifest.LastHash)
 	return nil
 }
 
@@ -278,34 +275,5 @@ func (t *tally) skip(raw []byte) {
 	if t.content != nil {
 		t.content.Write(raw)
 		t.content.Write([]byte{'\n'})
-	}
-}
-
-// recall gives a chained own event its effect again. It was held against the
-// segments when it was chained; what is damaged since does not undo it.
-func (p *projection) recall(l *line) {
-	action, _ := text(l.action)
-	if string(l.actor) != `"`+ActorStore+`"` || action != actionSeal && action != actionConf && action != actionAged {
-		return
-	}
-	statement, ok := p.keys.verify(action, l.data)
-	if !ok {
-		p.log.Error("an own event is not signed with the ledger's key", "id", l.id.String(), "action", action)
-		if action == actionConf && p.lost == nil {
-			p.lost = fmt.Errorf("%w: the configuration of event %s is damaged: put back the file that holds it", errNeeds, l.id)
-		}
-		return
-	}
-	switch action {
-	case actionSeal:
-		p.recallSeal(chainedSeal{l.id, bytes.Clone(statement)})
-	case actionAged:
-		if d, err := parseDecision(l.data); err == nil {
-			p.forgetAll(d)
-		}
-	case actionConf:
-		if effect, err := p.reconfigured(l.data); err == nil {
-			effect(l.id)
-		}
 	}
 }

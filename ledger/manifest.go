@@ -76,8 +76,16 @@ func (m Manifest) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (m Manifest) has(category string) bool {
-	return slices.ContainsFunc(m.Categories, func(c CategoryCell) bool { return c.Category == category })
+func (m Manifest) has(category string) bool { return m.count(category) > 0 }
+
+// count is how many events of a category were sealed.
+func (m Manifest) count(category string) int64 {
+	for _, c := range m.Categories {
+		if c.Category == category {
+			return c.Count
+		}
+	}
+	return 0
 }
 
 // rawMap is the category map, checked against its hash.

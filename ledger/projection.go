@@ -179,7 +179,12 @@ func (p *projection) reconfigured(data []byte) (effect func(ID), err error) {
 	case replaces != last.id():
 		return nil, fmt.Errorf("it replaces the configuration of %s, in force is that of %s", replaces, last.id())
 	}
-	return func(id ID) { p.configs = append(p.configs, configSince{id + 1, p.time, c}) }, nil
+	return p.takeEffect(c), nil
+}
+
+// takeEffect puts a configuration in force behind the event that chains it.
+func (p *projection) takeEffect(c Config) func(ID) {
+	return func(id ID) { p.configs = append(p.configs, configSince{id + 1, p.time, c}) }
 }
 
 // sealedBy finds the ended segment that a seal is about; the seal must equal

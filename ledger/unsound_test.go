@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +162,56 @@ func TestNothingIsChainedUnderAForgottenConfiguration(t *testing.T) {
 		closeLedger(t, l)
 		mustValid(t, dir, VerifyOptions{Heads: []Head{head}})
 	}
+}
+
+// TestAConfigurationOutlivesTheOneBeforeIt and a manifest that does not tell of
+// it: what is in force is what was chained last.
+func TestAConfigurationOutlivesTheOneBeforeIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &feed{t: t}
+	c := faultConfig()
+	for _, name := range []string{"first", "second"} {
+		c.Categories = maps.Clone(c.Categories)
+		c.Categories[name] = Policy{}
+		f.l = open(t, dir, c)
+		f.own()
+		f.logins(300)
+		f.settleSeals()
+		closeLedger(t, f.l)
+	}
+	zips, _ := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
+	manifest := func(i int) string { return strings.TrimSuffix(zips[i], suffixSealed) + suffixManifest }
+	second := slices.IndexFunc(zips, func(path string) bool { return bytes.Contains(bytes.Join(linesOf(t, path), nil), []byte(`"second":{`)) })
+	for name, damage := range map[string]func(dir string){
+		"the first is damaged": func(dir string) {
+			plain := filepath.Join(dir, filepath.Base(strings.TrimSuffix(zips[0], ".gz")))
+			os.WriteFile(plain, bytes.Replace(bytes.Join(linesOf(t, zips[0]), nil), []byte(`"first":{`), []byte(`"fifth":{`), 1), 0o600)
+			repackOwn(t, plain)
+		},
+		"the first is gone": func(dir string) { os.Remove(filepath.Join(dir, filepath.Base(zips[0]))) },
+		"a manifest without it": func(dir string) {
+			patch(t, filepath.Join(dir, filepath.Base(manifest(second))), `"category":"ledger"`, `"category":"ledges"`)
+		},
+	} {
+		copied := t.TempDir()
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		damage(copied)
+		l := open(t, copied, c)
+		if err := l.Err(); err != nil || !l.Config().equal(c) {
+			t.Errorf("%s: %v, in force %v", name, err, l.Config().Categories)
+		}
+		if own := l.OwnMessages(); slices.ContainsFunc(own, func(o OwnMessage) bool { return o.Action == actionConf }) {
+			t.Errorf("%s: the configuration is offered again", name)
+		}
+		closeLedger(t, l)
+		if r, err := VerifyDir(context.Background(), copied, VerifyOptions{}); err != nil || r.Status != "invalid" {
+			t.Errorf("%s: %v %+v", name, err, r)
+		}
+	}
+	mustValid(t, dir, VerifyOptions{})
 }
 
 // repackOwn packs a plain file as the store does.
