@@ -41,7 +41,9 @@ func benchCommand() *cobra.Command {
 JetStream without a ledger, an HTTP handler that only reads its body, SHA-256, gunzip, write + fdatasync. Each figure is
 the median of its rounds and is shown with its ratio to its ceiling.
 
-With --url the events are appended to that store for good; verify and seal always use the throwaway folder.`,
+With --url the events are appended to that store for good; verify and seal always use the throwaway folder.
+
+Exit code: 0 everything was measured, 1 something failed, 2 wrong usage.`,
 		Example: `  eventstore bench
   eventstore bench --phases jetstream,append --events 50000 --json
   eventstore bench --url http://127.0.0.1:5101 --nats-url nats://127.0.0.1:4222`,

@@ -101,6 +101,9 @@ func queryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query",
 		Short: "Print events, newest first",
+		Long: `Print events, newest first.
+
+Exit code: 0 done, also where no event matches, 1 the store did not answer, refused, or broke off, 2 wrong usage.`,
 		Example: `  eventstore query --category security --category user --limit 20
   eventstore query --actor docker --start-time 2025-12-24 --end-time 2025-12-24
   eventstore query --order asc --output ndjson > events.ndjson`,

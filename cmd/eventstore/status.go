@@ -17,8 +17,12 @@ func statusCommand() *cobra.Command {
 	var c client
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Print the state of a running store",
+		Use:   "status",
+		Short: "Print the state of a running store",
+		Long: `Print the state of a running store.
+
+Exit code: 0 the store answered, whatever its state is, 1 it did not, or refused, 2 wrong usage. What tells of the state by
+its exit code is "eventstore health" (events are taken) and "eventstore verify" (the chain is valid).`,
 		Example: "  eventstore status\n  eventstore status --json | jq -r .last_hash",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

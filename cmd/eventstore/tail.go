@@ -29,7 +29,9 @@ func tailCommand() *cobra.Command {
 		Use:   "tail",
 		Short: "Print the last events, and with -f those that come",
 		Long: `Print the last events, oldest first; with -f go on with those that come, until it is interrupted. When the
-connection breaks it goes on behind the last event: none is lost and none printed twice.`,
+connection breaks it goes on behind the last event: none is lost and none printed twice.
+
+Exit code: 0 done, with -f when it is interrupted, 1 the store did not answer at the beginning, or refused, 2 wrong usage.`,
 		Example: `  eventstore tail -f
   eventstore tail -n 50 --category security
   eventstore tail -f -n 0 --output ndjson | jq -c '[.actor, .action]'`,
