@@ -153,6 +153,7 @@ func (a answer) ids(t *testing.T) []string {
 func TestRoutes(t *testing.T) {
 	f := start(t)
 	f.do("GET", "/nosuch", "").want(t, 404, `"status":404`)
+	f.send("GET", "/%65vents", "").want(t, 404, `nothing at /%65vents`)
 	f.send("POST", "/cleanup", "").want(t, 404) // no retention was given
 	for path, allow := range map[string]string{"/events": "GET, HEAD, POST", "/events/000000000001": "GET, HEAD", "/status": "GET, HEAD"} {
 		if a := f.do("DELETE", path, "").want(t, 405, `"status":405`); a.Header.Get("Allow") != allow {

@@ -117,7 +117,7 @@ func invalidEvent(ie *ledger.InvalidError) *problem {
 }
 
 func noRoute(_ http.ResponseWriter, r *http.Request) error {
-	return newProblem(http.StatusNotFound, "there is nothing at %s", r.URL.Path)
+	return newProblem(http.StatusNotFound, "there is nothing at %s", r.URL.EscapedPath()) // /%65vents is not /events here
 }
 
 // wrongMethod is the 405, which must name the methods that are allowed (RFC 9110, section 15.5.6).
