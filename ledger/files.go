@@ -65,8 +65,8 @@ func writeFile(dir, name string, content []byte) error {
 }
 
 // checkFolder refuses a folder in which everybody on the machine can write: he
-// could put segments there, or remove them; and one in which something else
-// stands in the place of the store's own files. A private key that others can read
+// could put segments there, or remove them; and one with pipes and the like,
+// which may stand in the place of a file that is about to be opened. A private key that others can read
 // signs nothing worth believing, which is for the operator to decide.
 func checkFolder(dir string, log *slog.Logger) error {
 	info, err := os.Stat(dir)
@@ -76,8 +76,16 @@ func checkFolder(dir string, log *slog.Logger) error {
 	if info.Mode().Perm()&0o002 != 0 {
 		return fmt.Errorf("%s is world-writable (%s): run chmod o-w on it", dir, info.Mode())
 	}
-	for _, name := range []string{"LOCK", keyFile, pubFile, reserveFile} {
-		if err := regular(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the data folder: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err == nil && info.IsDir() || strings.HasPrefix(e.Name(), "events_") {
+			continue // of a segment it is damage, which does not stop the start
+		}
+		if err := regular(path); errors.Is(err, errNoFile) {
 			return fmt.Errorf("looking at the data folder: %w", err)
 		}
 	}

@@ -59,7 +59,7 @@ func TestWhatIsNoFileIsNamedAndNotWaitedFor(t *testing.T) {
 	segment := strings.TrimSuffix(zips[1], suffixSealed)
 	for kind, put := range noFiles {
 		for _, path := range []string{zips[1], segment + suffixManifest, active[0], segment + suffixPlain,
-			indexPath(dir, filepath.Base(segment)), filepath.Join(dir, pubFile), filepath.Join(dir, keyFile), filepath.Join(dir, "LOCK"), filepath.Join(dir, reserveFile)} {
+			indexPath(dir, filepath.Base(segment)), filepath.Join(dir, pubFile), filepath.Join(dir, keyFile), filepath.Join(dir, "LOCK"), filepath.Join(dir, reserveFile), filepath.Join(dir, "replica"), filepath.Join(dir, "settings.json")} {
 			name := filepath.Base(path)
 			whole, err := os.ReadFile(path)
 			here := err == nil
@@ -89,6 +89,10 @@ func TestWhatIsNoFileIsNamedAndNotWaitedFor(t *testing.T) {
 				l, err := Open(t.Context(), Options{Dir: dir, Config: faultConfig(), Logger: quiet})
 				starts := path == zips[1] || strings.HasPrefix(path, segment) || strings.HasSuffix(path, indexSuffix)
 				if err == nil {
+					n := 0
+					if err := l.Query(t.Context(), Filter{}, func([]byte) error { n++; return nil }); err != nil || n < 600 {
+						t.Errorf("%s, %s: %d events can be read: %v", name, kind, n, err)
+					}
 					if err := l.Close(); err != nil {
 						t.Error(err)
 					}
@@ -110,9 +114,11 @@ func TestWhatIsNoFileIsNamedAndNotWaitedFor(t *testing.T) {
 func TestALinkToASegmentIsRead(t *testing.T) {
 	t.Parallel()
 	dir, zips := sealedFolder(t)
-	elsewhere := filepath.Join(t.TempDir(), "a")
-	if err := errors.Join(os.Rename(zips[1], elsewhere), os.Symlink(elsewhere, zips[1])); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{zips[1], filepath.Join(dir, indexFolder), filepath.Join(dir, keyFile)} {
+		elsewhere := filepath.Join(t.TempDir(), "a")
+		if err := errors.Join(os.Rename(path, elsewhere), os.Symlink(elsewhere, path)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mustValid(t, dir, VerifyOptions{})
 	closeLedger(t, open(t, dir, faultConfig()))

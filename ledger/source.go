@@ -39,7 +39,7 @@ func (l *Ledger) open(s *segment) (*source, error) {
 			return src, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, lost(err)
 		}
 		if now := l.view.Load().segment(s.first); now != nil {
 			s = now // sealed since that view
@@ -71,9 +71,10 @@ func (s *segment) openWithoutIndex(src *source) (err error) {
 	return nil
 }
 
-// lost makes damage of a file that is gone: what is in the others is not.
+// lost makes damage of a file that is gone, or is none: what is in the others is
+// not.
 func lost(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
