@@ -37,7 +37,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		l.keepApart(began, before.Events)
 		l.gather(crowd)
 		l.mu.Lock()
-		parts, v := l.proj.take(spare)
+		parts, news, v := l.proj.take(spare)
 		l.room.Broadcast()
 		l.mu.Unlock()
 		spare = nil // the projection owns it now
@@ -60,6 +60,7 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		if spare = parts[len(parts)-1].lines; cap(spare) > spareBytes && len(spare) < cap(spare)/16 {
 			spare = nil // the burst that it grew in is over
 		}
+		l.tell(news)
 		ended := len(v.segs) > len(last.segs) || v.aged > last.aged
 		if woken := l.publish(v); woken >= backlog {
 			crowd.size, crowd.seen = woken, time.Now()
@@ -69,6 +70,19 @@ func (l *Ledger) commitAll(ctx context.Context) {
 		}
 		if ended {
 			wake(l.sealing)
+		}
+	}
+}
+
+// tell counts committed events where somebody keeps count: not before, for what a
+// failed commit loses is projected again.
+func (l *Ledger) tell(all []news) {
+	for _, n := range all {
+		switch {
+		case n.reason != "" && l.opts.Rejected != nil:
+			l.opts.Rejected(n.reason)
+		case n.reason == "" && l.opts.Testified != nil:
+			l.opts.Testified(n.id, n.category)
 		}
 	}
 }

@@ -20,21 +20,19 @@ func (p *projection) derive(m Message, at micros) (d Draft, own func(ID)) {
 		data, effect, err := p.believe(action, m.Data, at)
 		if err != nil {
 			p.log.Info("rejected", "subject", m.Subject, "reason", err.Error())
-			p.told("own_message")
+			p.reject(ID(m.Seq), "own_message")
 			return rejected(CategoryError, m.Subject, err.Error(), m.Data), nil
 		}
 		d := Draft{category: CategoryLedger, action: []byte(`"` + action + `"`), actor: []byte(`"` + ActorStore + `"`),
 			target: jsonNull, data: data, result: jsonSuccess, err: jsonNull}
 		if t, ok := testimonies[action]; ok {
 			d.category, d.result = t.in(p.config()), []byte(t.result)
-			p.own(ID(m.Seq), d.category)
+			p.news = append(p.news, news{id: ID(m.Seq), category: d.category})
 		}
 		return d, effect
 	}
 	d, reason := deriveEvent(m, p.prefix, p.config(), new(plain))
-	if reason != "" {
-		p.told(reason)
-	}
+	p.reject(ID(m.Seq), reason)
 	return d, nil
 }
 

@@ -25,12 +25,6 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 		return nil, err
 	}
 	p := newProjection(l.keys, l.opts.SubjectPrefix, l.log)
-	if l.opts.Rejected != nil {
-		p.told = l.opts.Rejected
-	}
-	if l.opts.Testified != nil {
-		p.own = l.opts.Testified
-	}
 	l.synced = synced{}
 	names, err := l.dropUnbegun(slices.Sorted(maps.Keys(sets)), sets) // by time, so in chain order
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // What is counted elsewhere is what was done: each commit with its events, bytes and fsyncs, and each rejection once.
@@ -48,4 +49,60 @@ func TestCommitsAndRejectionsAreTold(t *testing.T) {
 	if !maps.Equal(rejected, want) {
 		t.Errorf("told of rejections %v, want %v", rejected, want)
 	}
+}
+
+// What a failed commit loses is projected again, and was not told of before.
+func TestRejectionsAndTestimoniesAreToldOnceDespiteAFailedCommit(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	rejected, testified := 0, map[ID]string{}
+	dir := t.TempDir()
+	l, err := Open(t.Context(), Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Rejected: func(string) {
+		mu.Lock()
+		defer mu.Unlock()
+		rejected++
+	}, Testified: func(id ID, category string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if testified[id] != "" {
+			t.Errorf("told of the testimony %s twice", id)
+		}
+		testified[id] = category
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &feed{t: t, l: l, at: time.Since(epoch)}
+	f.own()
+	f.logins(1)
+	said, err := l.Testify(ActionChanged, map[string]any{"count": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := f.seq + 1
+	own, bad := message(first, string(said.Data)), message(first+1, `{`)
+	own.Subject, own.Time, bad.Time = subjectOwn+said.Action, epoch.Add(f.at), epoch.Add(f.at)
+	for range 3 {
+		l.synced.file.Close() // the next write fails
+		if err := l.Project(t.Context(), []Message{own, bad}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Wait(t.Context(), ID(first+1)); err == nil {
+			t.Fatal("committed")
+		}
+		if err := l.Recover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mu.Lock()
+	if rejected != 0 || len(testified) != 0 {
+		t.Errorf("told of %d rejections and the testimonies %v, none is committed", rejected, testified)
+	}
+	mu.Unlock()
+	project(t, l, own, bad)
+	closeLedger(t, l)
+	if rejected != 1 || len(testified) != 1 || testified[ID(first)] != "config" {
+		t.Errorf("told of %d rejections and the testimonies %v", rejected, testified)
+	}
+	mustValid(t, dir, VerifyOptions{})
 }

@@ -19,8 +19,6 @@ type projection struct {
 	keys   keyring
 	prefix string
 	log    *slog.Logger
-	told   func(reason string) // of each rejected message
-	own    func(ID, string)    // of each testimony, with its category
 
 	id      ID
 	hash    [64]byte
@@ -45,6 +43,7 @@ type projection struct {
 	gone    map[ID]map[string]bool // decided cells, by their segment's first id; replaced, never written
 
 	parts   []part // projected, not taken by the committer yet
+	news    []news // of what is in parts
 	pending int    // bytes in parts
 	spare   []byte // a buffer that the committer gave back
 	scratch []byte // scratch: a line's pre-image
@@ -69,10 +68,17 @@ type part struct {
 	lines []byte
 }
 
+// news is of an event that is counted once it is committed: a rejected message,
+// with the reason, or a testimony, with its category.
+type news struct {
+	id               ID
+	reason, category string
+}
+
 func newProjection(keys keyring, prefix string, log *slog.Logger) *projection {
 	p := &projection{keys: keys, prefix: prefix, log: log, names: map[string]bool{}, counts: map[string]int64{}, gone: map[ID]map[string]bool{},
 		strange: map[string]chainedSeal{},
-		agedBy:  map[string]int64{}, told: func(string) {}, own: func(ID, string) {},
+		agedBy:  map[string]int64{},
 		configs: []configSince{{config: DefaultConfig()}}}
 	copy(p.hash[:], GenesisHash)
 	return p
@@ -111,14 +117,14 @@ func (p *projection) apply(m Message, ready *derived) error {
 		p.chain(&d, id-1, at)
 	}
 	if ready != nil {
-		if ready.why != "" {
-			p.told(ready.why)
-		}
+		p.reject(id, ready.why)
 		p.chain(&ready.draft, id, at)
 		return nil
 	}
+	before := len(p.news)
 	d, own := p.derive(m, at)
 	if p.unsound != nil {
+		p.news = p.news[:before]
 		return p.unsound
 	}
 	p.chain(&d, id, at)
@@ -126,6 +132,13 @@ func (p *projection) apply(m Message, ready *derived) error {
 		own(id)
 	}
 	return nil
+}
+
+// reject notes that a message becomes an event_rejected, where there is a reason.
+func (p *projection) reject(id ID, reason string) {
+	if reason != "" {
+		p.news = append(p.news, news{id: id, reason: reason})
+	}
 }
 
 // believe takes an own message only when its signature holds and the
@@ -299,8 +312,8 @@ func (p *projection) view() *view {
 }
 
 // take gives the committer what is pending, and the view after it.
-func (p *projection) take(spare []byte) ([]part, *view) {
-	parts := p.parts
-	p.parts, p.pending, p.spare = nil, 0, spare
-	return parts, p.view()
+func (p *projection) take(spare []byte) ([]part, []news, *view) {
+	parts, news := p.parts, p.news
+	p.parts, p.news, p.pending, p.spare = nil, nil, 0, spare
+	return parts, news, p.view()
 }
