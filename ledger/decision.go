@@ -127,6 +127,9 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 	if err != nil {
 		return nil, err
 	}
+	if p.known > at-micros(graceOfShortening/time.Microsecond) {
+		p.unsound = fmt.Errorf("%w: the policies before %s cannot be read: put back the files that held them", errNeeds, p.known.text())
+	}
 	for _, ds := range d.Segments {
 		for name, seal := range p.strange {
 			if sealOf(seal.statement).first == ds.FirstID {
@@ -135,6 +138,9 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 		}
 		i := slices.IndexFunc(p.segs, func(s *segment) bool { return s.manifest.FirstID == ds.FirstID })
 		if i < 0 || p.segs[i].sealID == 0 {
+			if first, err := ParseID(ds.FirstID); err == nil {
+				p.needsRead(first, MaxID) // its seal may be there
+			}
 			return nil, errors.New("segment " + quoteShort(ds.FirstID) + " is not sealed in the chain")
 		}
 		if err := ds.check(*p.segs[i].manifest, p.segs[i].digest, p.configs, at); err != nil {

@@ -104,13 +104,17 @@
 // its seal (see vouch). One that differs is read as far as it goes and stays as
 // it is: it is not sealed, nothing of it ages out, and a message of another
 // replica that only its true manifest can judge stops the projection until the
-// right files are back, and so does the last ledger_configured where its
-// signature does not hold: under another configuration other events would be
+// right files are back. So does one that depends on own events that cannot be
+// read (see unread): the seal of a segment that is gone, a decision whose seal or
+// policies are lost. Behind a line that may have been the last ledger_configured
+// nothing is projected: under another configuration other events would be
 // chained. Who has no right file takes the damaged one out of the folder, and
-// its events are missing. Of a .jsonl and a .jsonl.gz of one segment the .gz wins
-// that its manifest fits, whole or with gaps, else the .jsonl that it fits. A
-// manifest that is gone is written again from whole lines; the one of a
-// rewritten segment cannot be.
+// its events are missing. Of a publisher's event it is enough to be legible as
+// one: no other depends on it.
+//
+// Of a .jsonl and a .jsonl.gz of one segment the .gz wins that its manifest fits,
+// whole or with gaps, else the .jsonl that it fits. A manifest that is gone is
+// written again from whole lines; the one of a rewritten segment cannot be.
 //
 // The chain goes on only from a last line that is sound, whose id can be its
 // own, and behind which no other segment's events are. An id that does not

@@ -170,10 +170,13 @@ func (l *Ledger) eachOwn(s *segment, f func(*line)) error {
 			l.log.Warn("index dropped", "segment", s.name, "err", err)
 			s.index.Store(nil)
 		}
-		return eachLine(filepath.Join(l.dir, s.name+suffixSealed), true, func(raw []byte, _ int64) error {
-			if ln, err := parseLine(raw); err == nil && string(ln.category) == CategoryLedger {
-				f(&ln)
-			}
+		return inflateAll(filepath.Join(l.dir, s.name+suffixSealed), s.most(), func(_ block, lines []byte) error {
+			eachOf(lines, 0, func(raw []byte) bool {
+				if ln, err := parseLine(raw); err == nil && string(ln.category) == CategoryLedger {
+					f(&ln)
+				}
+				return true
+			})
 			return nil
 		})
 	}

@@ -44,9 +44,6 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 			return nil, fmt.Errorf("segment %s: %w", name, err)
 		}
 	}
-	if p.lost != nil {
-		p.unsound = p.lost
-	}
 	if p.id < highest {
 		p.unsound = fmt.Errorf("the last segment ends with %s, an earlier one with %s", p.id, highest)
 		l.log.Error("chain broken", "err", p.unsound)
@@ -54,6 +51,7 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 	if err := l.vouch(ctx, p); err != nil {
 		return nil, err
 	}
+	p.needsConfig()
 	return p, nil
 }
 
@@ -131,9 +129,13 @@ func (l *Ledger) openSealed(ctx context.Context, names []string, sets map[string
 // loadSealed takes a sealed segment on its manifest's word; of its lines only
 // those of category ledger are read.
 func (l *Ledger) loadSealed(p *projection, s *segment) error {
+	p.follows(s.manifest.PreviousHash)
+	p.readUpTo(s.first)
 	if err := l.eachOwn(s, func(ln *line) {
 		p.time = ln.time
-		p.recall(ln)
+		if p.recall(ln) {
+			s.own++
+		}
 		if string(ln.action) == `"events_missing"` {
 			p.missing++ // the last missing id is the event's own
 		}
@@ -192,6 +194,9 @@ func (l *Ledger) loadLines(p *projection, name string, zip, active bool) error {
 		}
 		if info.Size() > p.tally.bytes {
 			l.log.Error("damaged segment", "segment", name, "line", n+1, "err", errUnended)
+			if err := p.passEnd(path, p.tally.bytes); err != nil {
+				return err
+			}
 			if p.tally.hurt = errUnended; n == 0 {
 				p.tally = nil
 				return nil
@@ -245,13 +250,22 @@ func (p *projection) reload(name string, n int64, raw []byte) {
 		p.unsound = fmt.Errorf("segment %s: %w", name, p.tally.hurt)
 	}
 	if err != nil || ln.gap != nil || other || ln.id <= p.id || ln.id-p.id > maxIDs {
+		if !sound || other {
+			p.pass(raw, ln.gap)
+		}
 		p.tally.skip(raw)
 		p.growing.skip()
 		return
 	}
+	if sound && len(p.lines.ids) == 0 {
+		p.follows(string(ln.prev))
+	}
+	p.readUpTo(ln.holeFirst())
 	p.count(&ln, append(bytes.Clone(raw), '\n'), ln.hash)
-	if string(ln.category) == CategoryLedger {
-		p.recall(&ln)
+	switch own := string(ln.category) == CategoryLedger; {
+	case own && (sound || string(ln.action) != `"`+actionConf+`"`) && p.recall(&ln):
+	case own || !sound:
+		p.lose(raw, ln.id)
 	}
 }
 

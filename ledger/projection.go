@@ -24,8 +24,10 @@ type projection struct {
 	hash    [64]byte
 	time    micros
 	configs []configSince // policy history; the last is in force
+	known   micros        // since when it is whole
 	unsound error         // the tail, or what the next message needs, is damaged: nothing may be chained
-	lost    error         // a configuration found on disk is damaged, so that the one in force is not known
+	unread  []unread      // what could not be read when the folder was loaded
+	passed  passedOver    // while loading: what is behind id and cannot be read
 
 	segs    []*segment             // ended, in order
 	vouched int                    // of segs, from the start: their seals are chained
@@ -186,7 +188,11 @@ func (p *projection) reconfigured(data []byte) (effect func(ID), err error) {
 	if err != nil {
 		return nil, err
 	}
-	switch last := p.configs[len(p.configs)-1]; {
+	last := p.configs[len(p.configs)-1]
+	if replaces > last.id() {
+		p.needsRead(replaces, replaces)
+	}
+	switch {
 	case c.equal(last.config):
 		return func(ID) {}, nil
 	case replaces != last.id():
@@ -208,25 +214,18 @@ func (p *projection) sealedBy(statement []byte) (*segment, error) {
 			return s, nil
 		}
 	}
-	name := sealOf(statement).segment
-	if bytes.Equal(p.strange[name].statement, statement) {
+	about := sealOf(statement)
+	if bytes.Equal(p.strange[about.segment].statement, statement) {
 		return nil, nil
 	}
 	for _, s := range p.segs {
-		if s.name == name && s.sealID == 0 && s.doubt != nil {
-			p.needs(name)
+		if s.name == about.segment && s.sealID == 0 && s.doubt != nil {
+			p.needs(about.segment)
 		}
 	}
+	p.needsRead(about.ids())
 	return nil, errors.New("no ended segment has this seal")
 }
-
-// needs stops the projection: what a message comes to depends on a segment
-// that is damaged here, and must be what it is on every replica.
-func (p *projection) needs(segment string) {
-	p.unsound = fmt.Errorf("%w: the next message is about segment %s, which is damaged: put back the files that were sealed", errNeeds, segment)
-}
-
-var errNeeds = errors.New("events cannot be projected")
 
 // chain appends an event to the tail.
 func (p *projection) chain(d *Draft, id ID, at micros) {

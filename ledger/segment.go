@@ -51,6 +51,7 @@ type segment struct {
 	digest              string
 	sealID              ID     // of its segment_sealed; owned by the projection
 	seal                []byte // what that says, where it is not what is on disk
+	own                 int64  // of its own events, those that were read when it was loaded sealed
 	doubt               error  // why what is on disk is not what was sealed, or not fit to be; set when it is loaded
 	sealed              atomic.Bool
 	disk                atomic.Int64 // bytes of its files, once sealed

@@ -19,7 +19,7 @@ type chainedSeal struct {
 }
 
 // A sealed names what a seal is about.
-type sealed struct{ segment, first string }
+type sealed struct{ segment, first, last string }
 
 // sealOf reads a seal's statement.
 func sealOf(statement []byte) (s sealed) {
@@ -29,9 +29,21 @@ func sealOf(statement []byte) (s sealed) {
 			s.segment, _ = text(value)
 		case "first_id":
 			s.first, _ = text(value)
+		case "last_id":
+			s.last, _ = text(value)
 		}
 	})
 	return s
+}
+
+// ids is what the segment holds; none where a seal does not say it.
+func (s sealed) ids() (first, last ID) {
+	first, err := ParseID(s.first)
+	last, errLast := ParseID(s.last)
+	if err != nil || errLast != nil {
+		return 1, 0
+	}
+	return first, last
 }
 
 // recallSeal gives a chained seal its effect again: the segment that it is
@@ -72,6 +84,7 @@ func (l *Ledger) vouch(ctx context.Context, p *projection) error {
 		case s.sealID == 0 && s.doubt == nil:
 			l.fitToSeal(p, s)
 		}
+		p.missOwn(s)
 		if s.doubt == nil && s.sealed.Load() && s.categoryMap != nil {
 			if err := l.restoreManifest(s); err != nil {
 				return err
@@ -89,7 +102,6 @@ func (l *Ledger) vouch(ctx context.Context, p *projection) error {
 func (l *Ledger) fitToSeal(p *projection, s *segment) {
 	digest := s.digest
 	switch {
-	case s.categoryMap == nil && l.keys.signer == nil: // nobody here seals it
 	case s.categoryMap == nil:
 		if !l.reread(p, s, s.manifest.FirstID) || s.digest != digest {
 			s.doubt = errors.New("its manifest is not that of its lines")
