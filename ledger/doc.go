@@ -119,7 +119,8 @@
 // The chain goes on only from a last line that is sound, whose id can be its
 // own, and behind which no other segment's events are. An id that does not
 // follow, in a line that says it does or whose hash does not hold, is nobody's:
-// it moves no tail.
+// it moves no tail. Where the active segment is gone the tail is the last sealed
+// one's: by its lines, not by its manifest, for which no seal vouches then.
 //
 // # Indexes
 //

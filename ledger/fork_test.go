@@ -155,6 +155,41 @@ func TestManifestEditedBeforeItsSealCameForksNoReplica(t *testing.T) {
 	}
 }
 
+// Without its active segment a store goes on from the last sealed one: from its
+// lines, not from what a manifest that nothing vouches for says.
+func TestTailIsNotTakenFromAnEditedManifest(t *testing.T) {
+	t.Parallel()
+	r := sealsToCome(t)
+	for name, tc := range map[string]struct {
+		damage func(t *testing.T, last string)
+		stops  bool
+	}{
+		"active gone": {func(*testing.T, string) {}, false},
+		"last hash":   {func(t *testing.T, last string) { patch(t, last+suffixManifest, `"last_hash":"`, `"last_hash":"0`) }, false},
+		"last hash, gz": {func(t *testing.T, last string) {
+			patch(t, last+suffixManifest, `"last_hash":"`, `"last_hash":"0`)
+			if err := os.Truncate(last+suffixSealed, 2000); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothReplicas(t, func(t *testing.T, signs bool) {
+				dir := r.copied(t, signs)
+				active, _ := filepath.Glob(filepath.Join(dir, "*"+suffixPlain))
+				zips, _ := filepath.Glob(filepath.Join(dir, "*"+suffixSealed))
+				if len(active) != 1 {
+					t.Fatal(active)
+				}
+				r.stays(t, dir, func() {
+					os.Remove(active[0])
+					tc.damage(t, strings.TrimSuffix(zips[len(zips)-1], suffixSealed))
+				}, tc.stops)
+			})
+		})
+	}
+}
+
 // A decision about a segment whose seal cannot be read any more must not become
 // another event than on the others.
 func TestDecisionAboutASegmentWhoseSealIsLostForksNoReplica(t *testing.T) {

@@ -94,7 +94,25 @@ func (l *Ledger) vouch(ctx context.Context, p *projection) error {
 			l.log.Error("damaged segment", "segment", s.name, "err", s.doubt)
 		}
 	}
+	l.settleTail(p)
 	return nil
+}
+
+// settleTail takes the tail from the last segment's lines where its manifest
+// said it, that is doubted, and no line behind it says more.
+func (l *Ledger) settleTail(p *projection) {
+	if p.tally != nil || len(p.segs) == 0 {
+		return
+	}
+	s := p.segs[len(p.segs)-1]
+	if s.doubt == nil || s.categoryMap != nil {
+		return
+	}
+	if !l.reread(p, s, s.manifest.FirstID) {
+		p.unsound = fmt.Errorf("%w: segment %s, the last one, is damaged (%w): put back the files that were sealed", errNeeds, s.name, s.doubt)
+	}
+	p.id, p.time = s.last, s.lastTime
+	copy(p.hash[:], s.manifest.LastHash)
 }
 
 // fitToSeal sets the doubt of a segment that has no seal yet and must not get
