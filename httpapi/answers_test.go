@@ -224,7 +224,7 @@ func damagedAnswers(t *testing.T, s *answers) {
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
-	if err := errors.Join(os.Remove(files[0]), os.Mkdir(files[0], 0o700)); err != nil { // can be opened, not read
+	if err := errors.Join(os.Remove(files[0]), os.Symlink(filepath.Join(dir, "LOCK", "x"), files[0])); err != nil { // is neither gone nor to be read
 		t.Fatal(err)
 	}
 	for _, call := range calls() {
