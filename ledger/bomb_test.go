@@ -1,9 +1,13 @@
 package ledger
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"hash/crc32"
 	"os"
@@ -109,4 +113,51 @@ func TestAnIndexOfImpossibleSizes(t *testing.T) {
 		os.WriteFile(path, whole, 0o600)
 	}
 	mustValid(t, dir, VerifyOptions{})
+}
+
+// TestNewlinesOfAFewBytesAreNotLookedAtOneByOne: millions of them, in a .gz that
+// has no room for as many hashes, are one finding.
+func TestNewlinesOfAFewBytesAreNotLookedAtOneByOne(t *testing.T) {
+	t.Parallel()
+	dir, zips := sealedFolder(t)
+	whole, newlines := allBytes(t, zips[1]), bytes.Repeat([]byte("\n"), 3<<20)
+	var other bytes.Buffer
+	z := gzip.NewWriter(&other)
+	z.Write(newlines)
+	z.Close()
+	own, err := new(memberWriter).pack(newlines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"as somebody packs": other.Bytes(),
+		"as the store does": slices.Concat(whole, own), // behind what is sound
+	} {
+		os.WriteFile(zips[1], content, 0o600)
+		r, err := VerifyDir(context.Background(), dir, VerifyOptions{})
+		if err != nil || r.Omitted > 0 || !slices.ContainsFunc(r.Findings, func(f Finding) bool {
+			return f.Kind == "damaged_file" && f.File == filepath.Base(zips[1]) && strings.Contains(f.Message, errMany.Error())
+		}) {
+			t.Errorf("%s: %v, %d findings more than %+v", name, err, r.Omitted, r.Findings[:min(3, len(r.Findings))])
+		}
+		l := open(t, dir, faultConfig())
+		n := ID(0)
+		if err := l.Query(context.Background(), Filter{}, func([]byte) error { n++; return nil }); err != nil || n < l.Head().ID-200 {
+			t.Errorf("%s: %d events: %v", name, n, err)
+		}
+		closeLedger(t, l)
+		os.WriteFile(zips[1], whole, 0o600)
+	}
+	mustValid(t, dir, VerifyOptions{})
+}
+
+// TestACategoryMapMayBeAllNewlines: the eleventh category's byte is one.
+func TestACategoryMapMayBeAllNewlines(t *testing.T) {
+	t.Parallel()
+	ids := bytes.Repeat([]byte{'\n'}, 300_000)
+	sum := sha256.Sum256(ids)
+	m := Manifest{FirstID: ID(1).String(), LastID: ID(len(ids)).String(), Map: packMap(ids), MapSHA256: hex.EncodeToString(sum[:])}
+	if raw, err := m.rawMap(); err != nil || !bytes.Equal(raw, ids) {
+		t.Errorf("%d bytes: %v", len(raw), err)
+	}
 }

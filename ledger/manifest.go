@@ -97,7 +97,9 @@ func (m Manifest) rawMap() ([]byte, error) {
 	if err := checkMember(z); err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(newMemberReader(bytes.NewReader(z), len(z)), int64(m.mapLen())+1))
+	in := newMemberReader(bytes.NewReader(z), len(z))
+	in.raw = true
+	raw, err := io.ReadAll(io.LimitReader(in, int64(m.mapLen())+1))
 	if err != nil {
 		return nil, fmt.Errorf("category map: %w", err)
 	}

@@ -29,7 +29,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-var errMember = errors.New("not a gzip member as the store writes it")
+var (
+	errMember = errors.New("not a gzip member as the store writes it")
+	errMany   = fmt.Errorf("%w: it has more lines than so few bytes can be events of", errMember)
+)
+
+// tooMany tells whether lines are more than packed bytes can be events of: each
+// has a hash, and no compressor makes less than 32 bytes of that. A megabyte of
+// gzip has room for a thousand million newlines, and each would be looked at.
+func tooMany(lines, packed int64) bool { return lines > 1024+packed/16 }
 
 // A memberWriter makes members.
 type memberWriter struct {
@@ -93,6 +101,7 @@ type memberReader struct {
 	at   int64 // where the member at hand begins
 	next int64 // where the one behind a sound member begins
 	odd  []oddMember
+	raw  bool          // these are no lines
 	line int64         // lines read
 	cut  bool          // they end within one
 	left io.ByteReader // what is not inflated yet of the member at hand; nil between two
@@ -118,6 +127,9 @@ func (m *memberReader) Read(b []byte) (int, error) {
 		n, err := m.z.Read(b)
 		if n > 0 {
 			m.line, m.cut = m.line+int64(bytes.Count(b[:n], []byte{'\n'})), b[n-1] != '\n'
+			if !m.raw && tooMany(m.line, m.taken()) {
+				return 0, m.damaged(errMany)
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			err = m.close()
@@ -129,6 +141,14 @@ func (m *memberReader) Read(b []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// taken is how many bytes of the file are inflated, at most.
+func (m *memberReader) taken() int64 {
+	if left, ok := m.left.(*countedReader); ok {
+		return m.at + left.n
+	}
+	return m.next
 }
 
 // open begins with the next member; io.EOF when there is none.

@@ -283,6 +283,9 @@ func (k *lineChecker) inflate(b *lineBatch) bool {
 		n, err := k.z.Read(b.text[len(b.text):min(cap(b.text), size+1)])
 		b.text = b.text[:len(b.text)+n]
 		if err == io.EOF {
+			if dense := len(b.text) > 64*len(b.packed); dense && tooMany(int64(bytes.Count(b.text, []byte{'\n'})), int64(len(b.packed))) {
+				return false
+			}
 			return k.in.Len() == 0 && bytes.HasSuffix(b.text, []byte{'\n'})
 		}
 		if err != nil || len(b.text) > size {
