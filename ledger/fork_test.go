@@ -83,6 +83,14 @@ func TestLostConfigurationForksNoReplica(t *testing.T) {
 		},
 		"its rest":   func(b []byte) []byte { return append(bytes.Repeat([]byte{'x'}, len(b)), '\n') },
 		"no newline": func(b []byte) []byte { return append(b, ' ') },
+		"another id": func(b []byte) []byte { // with a hash of its own
+			ln, err := parseLine(bytes.Replace(b, []byte(`"id":"0000000`), []byte(`"id":"0000001`), 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _, _ = ln.append(nil, nil)
+			return b
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bothReplicas(t, func(t *testing.T, signs bool) {
