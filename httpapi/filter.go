@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,10 @@ func setParameter(f *ledger.Filter, name string, given []string, ndjson bool) (e
 	return err
 }
 
+// rfc3339 is the form of a time (RFC 3339, section 5.6). time.Parse takes more: a comma, an hour of one digit, an offset of
+// a day.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
 // parseTime reads a time (RFC 3339), or a date, which is the whole day in UTC: its beginning, or its last microsecond.
 func parseTime(s string, end bool) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, s); err == nil {
@@ -97,7 +102,7 @@ func parseTime(s string, end bool) (time.Time, error) {
 	if t.IsZero() && end { // the zero time stands for no end
 		t = t.Add(-1)
 	}
-	if err != nil {
+	if err != nil || !rfc3339.MatchString(s) {
 		return t, fmt.Errorf("must be a time like 2006-01-02T15:04:05Z or a date like 2006-01-02")
 	}
 	return t, nil
@@ -106,7 +111,7 @@ func parseTime(s string, end bool) (time.Time, error) {
 func parseLimit(s string, ndjson bool) (int, error) {
 	n, err := strconv.Atoi(s)
 	switch {
-	case err != nil || n < 1:
+	case err != nil || n < 1 || s != strconv.Itoa(n): // not +5 or 05, which are no integers of JSON
 		return 0, fmt.Errorf("must be a number from 1")
 	case n > maxLimit && !ndjson:
 		return 0, fmt.Errorf("must be at most %d; application/x-ndjson has no limit", maxLimit)

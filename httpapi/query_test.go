@@ -106,6 +106,24 @@ func TestQueryRefuses(t *testing.T) {
 	f.do("GET", "/events?q=%zz", "").want(t, 400)
 }
 
+// What is almost a time or a number was taken for one.
+func TestTimesAndNumbersInOtherFormsAreNotTaken(t *testing.T) {
+	f := start(t)
+	for _, name := range []string{"start_time", "end_time"} {
+		for _, v := range []string{"2026-11-26T11:32:21,5Z", "2026-11-26T1:32:21Z", "2026-11-26T11:32:21%2B24:00", "2026-11-26T11:32:21%2B01:60"} {
+			for _, path := range []string{"/events", "/events/count", "/events/stream"} {
+				f.do("GET", path+"?"+name+"="+v, "").want(t, 422, `"field":"`+name+`"`)
+			}
+		}
+	}
+	for _, v := range []string{"%2B5", "+5", "05", "5.0", "5e0"} {
+		f.do("GET", "/events?limit="+v, "").want(t, 422, `"field":"limit"`)
+	}
+	for _, v := range []string{"2026-11-26T11:32:21.5Z", "2026-11-26t11:32:21z", "2026-11-26T11:32:21%2B01:00", "2026-11-26T11:32:21+01:00", "2026-11-26T11:32:21.123456789-23:59", "2026-11-26"} {
+		f.do("GET", "/events?start_time="+v, "").want(t, 200)
+	}
+}
+
 // follow reads all pages and gives their ids.
 func (f *fixture) follow(path string, header ...string) (ids []string, pages int) {
 	for path != "" {
