@@ -182,19 +182,30 @@ func appendType(r *http.Request) (ndjson bool, err error) {
 	text := r.Header.Get("Content-Type")
 	media := "application/json"
 	if text != "" && text != media {
-		media, _, err = mime.ParseMediaType(text)
+		media = mediaOf(text)
 	}
 	switch {
 	case r.Header.Get("Content-Encoding") != "":
 		return false, newProblem(http.StatusUnsupportedMediaType, "Content-Encoding is not supported")
-	case err == nil && media == "application/json":
+	case media == "application/json":
 		return false, nil
-	case err == nil && media == "application/x-ndjson":
+	case media == "application/x-ndjson":
 		return true, nil
 	}
-	p := newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json or application/x-ndjson, not %s", text)
+	p := newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json or application/x-ndjson, in UTF-8, not %s", text)
 	p.header.Set("Accept", "application/json, application/x-ndjson")
 	return false, p
+}
+
+// mediaOf gives the media type of a Content-Type; "" where it is malformed, or says another charset than UTF-8 (RFC 8259,
+// section 8.1), as which every body is read.
+func mediaOf(contentType string) string {
+	media, params, err := mime.ParseMediaType(contentType)
+	charset, given := params["charset"]
+	if err != nil || given && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
+		return ""
+	}
+	return media
 }
 
 // idempotencyKey gives the request's key, "" without one.

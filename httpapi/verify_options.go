@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -30,10 +29,8 @@ func verifyOptions(w http.ResponseWriter, r *http.Request) (o ledger.VerifyOptio
 	if len(strings.TrimSpace(string(body))) == 0 {
 		return o, true, nil
 	}
-	if text := r.Header.Get("Content-Type"); text != "" {
-		if media, _, err := mime.ParseMediaType(text); err != nil || media != "application/json" {
-			return o, false, newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json, not %s", text)
-		}
+	if text := r.Header.Get("Content-Type"); text != "" && mediaOf(text) != "application/json" {
+		return o, false, newProblem(http.StatusUnsupportedMediaType, "Content-Type must be application/json, in UTF-8, not %s", text)
 	}
 	b, err := parseVerifyBody(body)
 	if err != nil {
