@@ -7,9 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 
 	"home.lab/event-store/ledger"
 )
@@ -61,7 +60,7 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, values url.Values, f 
 
 // event is GET /events/{id}.
 func (a *API) event(w http.ResponseWriter, r *http.Request) error {
-	id, err := ledger.ParseID(chi.URLParam(r, "id"))
+	id, err := ledger.ParseID(strings.TrimPrefix(r.URL.Path, "/events/")) // the router's parameter may be escaped yet
 	if err != nil {
 		return err
 	}

@@ -220,6 +220,18 @@ func TestEventByID(t *testing.T) {
 	}
 }
 
+// The same URI written otherwise (RFC 3986, section 6.2.2.2) was no id.
+func TestEventByAnIDThatIsEscaped(t *testing.T) {
+	f := start(t)
+	f.fill(1)
+	for _, id := range []string{strings.Repeat("%30", 11) + "%31", "00000000000%31"} {
+		f.send("GET", "/events/"+id, "").want(t, 200, "needle0")
+	}
+	for _, id := range []string{"00000000000%2531", "%2F00000000000%31", "00000000000%FF", "00000000000%47", "%73tream"} {
+		f.send("GET", "/events/"+id, "").want(t, 400)
+	}
+}
+
 func TestQueryOutlastsTheWriteTimeout(t *testing.T) {
 	f := start(t)
 	f.fill(300)
