@@ -14,7 +14,8 @@ import (
 	"home.lab/event-store/ledger"
 )
 
-// readBody reads the whole body, and says whether it is an array: its first byte decides which size is allowed.
+// readBody reads the whole body, and says whether it is an array: the first byte behind white space, which counts too,
+// decides which size is allowed.
 func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte, array bool, err error) {
 	limited := http.MaxBytesReader(w, r.Body, maxBulkBody)
 	room := min(r.ContentLength, maxAnnounced) // the end comes with the last byte
@@ -22,21 +23,18 @@ func readBody(w http.ResponseWriter, r *http.Request, ndjson bool) (body []byte,
 		room = bytes.MinRead
 	}
 	body = make([]byte, 0, room)
-	limit, begun := maxEventBody, false
+	read, begun := 0, false
 	for {
 		n, err := limited.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
+		body, read = body[:len(body)+n], read+n
 		if !begun && !ndjson {
 			body = body[:copy(body, bytes.TrimLeft(body, " \t\r\n"))]
 			begun = len(body) > 0
 			array = begun && body[0] == '['
 		}
-		if ndjson || array {
-			limit = maxBulkBody
-		}
 		switch {
-		case len(body) > limit:
-			return nil, false, &http.MaxBytesError{Limit: int64(limit)}
+		case begun && !array && read > maxEventBody:
+			return nil, false, &http.MaxBytesError{Limit: maxEventBody}
 		case err == io.EOF:
 			return body, array, nil
 		case err != nil:

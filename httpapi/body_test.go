@@ -1,6 +1,9 @@
 package httpapi
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A body in another charset was read as UTF-8, and chained as other text than was meant.
 func TestBodiesInAnotherCharsetAreRefused(t *testing.T) {
@@ -20,5 +23,21 @@ func TestBodiesInAnotherCharsetAreRefused(t *testing.T) {
 				t.Errorf("%s %s: %d %s", c, charset, a.StatusCode, a.body)
 			}
 		}
+	}
+}
+
+// White space in front of an event counted for nothing, and behind it in full.
+func TestWhiteSpaceAroundAnEventCountsAlike(t *testing.T) {
+	f := start(t)
+	pad := strings.Repeat(" \n", maxEventBody/2)
+	for _, b := range []string{pad + body, body + pad, pad[1:] + body} {
+		f.do("POST", "/events", b).want(t, 413, "larger than 6291456 bytes")
+	}
+	f.do("POST", "/events", pad+"["+body+"]").want(t, 201, `"count":1`)
+	f.do("POST", "/events", pad+body, "Content-Type", "application/x-ndjson").want(t, 201, `"count":1`)
+	f.do("POST", "/events", pad[len(body):]+body).want(t, 201) // to the byte
+	f.do("POST", "/events", pad).want(t, 400)
+	if id := f.ledger.Head().ID; id != 3 {
+		t.Errorf("%d events", id)
 	}
 }
