@@ -152,10 +152,16 @@ func keysOf(changed []change) (keys []string) {
 	return keys
 }
 
+// noURL is how files of versions before say that there is no nats.url.
+const noURL = "://"
+
 func readSettings(path string) (settings map[string]string, err error) {
 	b, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(b, &settings)
+	}
+	if settings["nats.url"] == noURL {
+		delete(settings, "nats.url")
 	}
 	return settings, err
 }

@@ -225,6 +225,30 @@ func TestSettingsThatCannotBeReadAreNoChange(t *testing.T) {
 }
 
 // A whole day of attempts is some 150 events, and a quiet minute makes the next one prompt again.
+// No nats.url was remembered as "://", and a first one told as a change from that.
+func TestNoURLIsNoSetting(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.stop(t)
+	path := filepath.Join(n.dir, settingsFile)
+	remembered, err := readSettings(path)
+	if b, _ := os.ReadFile(path); err != nil || strings.Contains(string(b), "nats.url") {
+		t.Errorf("%s %v", b, err)
+	}
+	remembered["nats.url"] = "://" // by a version before
+	if err := writeSettings(path, remembered); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	if found := testimonies(t, n, ""); len(found) > 0 {
+		t.Errorf("told of nothing: %+v", found)
+	}
+	n.stop(t)
+	if b, err := os.ReadFile(path); err != nil || strings.Contains(string(b), "nats.url") {
+		t.Errorf("%s %v", b, err)
+	}
+}
+
 func TestRefusalsAreToldRarerWhileTheyGoOn(t *testing.T) {
 	t.Parallel()
 	told, wait := 0, refusalsFirst

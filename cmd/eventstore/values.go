@@ -102,7 +102,7 @@ func setBool(to *bool, s string) error {
 func redactURLs(list string) string {
 	var out []string
 	for part := range strings.SplitSeq(list, ",") {
-		if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
+		if u, err := url.Parse(strings.TrimSpace(part)); err == nil && u.Host != "" {
 			out = append(out, u.Scheme+"://"+u.Host)
 		}
 	}
