@@ -145,9 +145,8 @@ func (i *Ingest) compare(c jetstream.StreamConfig) []string {
 			drift = append(drift, fmt.Sprintf("%s is %v, want %v", name, has, want))
 		}
 	}
-	for _, subject := range w.Subjects {
-		differs(!slices.Contains(c.Subjects, subject), "subjects", c.Subjects, w.Subjects)
-	}
+	lacks := func(subject string) bool { return !slices.Contains(c.Subjects, subject) }
+	differs(slices.ContainsFunc(w.Subjects, lacks), "subjects", c.Subjects, w.Subjects)
 	differs(c.Storage != w.Storage, "storage", c.Storage, w.Storage)
 	differs(c.PersistMode != w.PersistMode, "persist_mode", c.PersistMode, w.PersistMode)
 	differs(c.Retention != w.Retention, "retention", c.Retention, w.Retention)

@@ -107,6 +107,17 @@ func TestDriftOfEverySetting(t *testing.T) {
 	}
 }
 
+// While messages are moved the stream has none of its subjects: that was named once for each.
+func TestStreamWithoutItsSubjectsDriftsOnce(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	c := f.ing.wanted()
+	c.Subjects = []string{"elsewhere"}
+	if drift := f.ing.compare(c); len(drift) != 1 || !strings.HasPrefix(drift[0], "subjects is [elsewhere], want [events.>") {
+		t.Errorf("%q", drift)
+	}
+}
+
 // A setting of a stream that the embedded server does not know is an error,
 // whatever the operator's configuration says.
 func TestTheEmbeddedServerIsStrict(t *testing.T) {
