@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -145,7 +146,12 @@ func connect(o Options, e *embedded, away *absence, changed chan<- struct{}) (*n
 		return nil, nil, fmt.Errorf("logging in to NATS: %w", err)
 	}
 	nc, err := nats.Connect(url, append(opts, in...)...)
-	if err != nil {
+	switch {
+	case err == nil:
+	case e != nil && e.user == "" && errors.Is(err, io.ErrClosedPipe): // all that is seen of a refusal in process
+		return nil, nil, fmt.Errorf("connecting to NATS: nats-server configuration %s has users of its own, and nats.user "+
+			"(or nats.credentials, nats.token or nats.nkey) must say which is the store: %w", o.ServerConfig, err)
+	default:
 		return nil, nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
 	return nc, closed, nil

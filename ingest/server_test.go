@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -76,4 +77,28 @@ func TestServerConfigurationIsTheBase(t *testing.T) {
 		t.Errorf("max payload is %d", got)
 	}
 	f.get(put(t, f))
+}
+
+// A server_config with users, and no login of the store's or a wrong one: all that was said of it was a closed pipe.
+func TestServerConfigurationWithUsersNeedsALogin(t *testing.T) {
+	t.Parallel()
+	certs := certificates(t, t.TempDir())
+	secure := fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", certs.serverCert, certs.serverKey)
+	for _, conf := range []string{"authorization: {users: [{user: store, password: right}]}\n", "authorization: {token: right}\n",
+		"accounts: {A: {jetstream: enabled, users: [{user: store, password: right}]}}\n", secure + "authorization: {token: right}\n"} {
+		for _, login := range []Login{{}, {User: "store", Password: "wrong"}} {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				file := filepath.Join(dir, "nats.conf")
+				if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				_, err := tryStart(t, filepath.Join(dir, "data"), Options{ServerConfig: file, Login: login})
+				if err == nil || !strings.Contains(err.Error(), file+" has users of its own, and nats.user") {
+					t.Errorf("%v %+v: %v", conf, login, err)
+				}
+			})
+		}
+	}
 }
