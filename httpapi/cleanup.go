@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"home.lab/event-store/ledger"
 )
 
 // cleanup is POST /cleanup: a retention pass now, or with dry_run=true what one would age out. What was decided is
@@ -13,6 +15,9 @@ func (a *API) cleanup(w http.ResponseWriter, r *http.Request) error {
 	dry, err := dryRun(r)
 	if err != nil {
 		return err
+	}
+	if !dry && !a.ledger.Signs() { // also where nothing is due, and a pass would decide nothing
+		return ledger.ErrFollows
 	}
 	http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	if a.cleaning != nil && !dry {

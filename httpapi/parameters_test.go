@@ -1,7 +1,11 @@
 package httpapi
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,6 +34,29 @@ func TestDryRunThatCannotBeReadAgesNothingOut(t *testing.T) {
 	}
 	if passes.n != 3 {
 		t.Errorf("%d passes, want 3", passes.n)
+	}
+}
+
+// Without the private key a clean-up was 403 when something was due, and 200 when nothing was.
+func TestCleanupWithoutTheKeyIsRefusedAlsoWhenNothingIsDue(t *testing.T) {
+	quiet, dir := slog.New(slog.DiscardHandler), t.TempDir()
+	l, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.KeepKey(), l.Close(), os.Remove(filepath.Join(dir, "ledger.key"))); err != nil {
+		t.Fatal(err)
+	}
+	passes, told := &counting{}, 0
+	cleaning := func(context.Context, Caller) error { told++; return nil }
+	f := startWith(t, ledger.Options{Dir: dir, Logger: quiet}, Options{Retention: passes, Cleaning: cleaning, Logger: quiet})
+	f.do("POST", "/cleanup", "").want(t, 403, "no private key")
+	f.do("POST", "/cleanup?dry_run=false", "").want(t, 403, "no private key")
+	if passes.n != 0 || told != 0 {
+		t.Errorf("%d passes, %d told", passes.n, told)
+	}
+	if f.send("POST", "/cleanup?dry_run=true", "").want(t, 200); passes.n != 1 {
+		t.Errorf("%d passes, want 1", passes.n)
 	}
 }
 

@@ -95,11 +95,8 @@ func (t *teller) refusedLogin(address string) {
 	t.refusals.add("nats", address, "the credentials are not known")
 }
 
-// cleanup tells of a clean-up by hand, before it begins. A replica that cannot sign cannot clean up either.
+// cleanup tells of a clean-up by hand, before it begins.
 func (t *teller) cleanup(ctx context.Context, by httpapi.Caller) error {
-	if !t.ledger.Signs() {
-		return nil
-	}
 	return t.tell(ctx, ledger.ActionCleanup, map[string]any{"token": by.Token, "address": by.Address})
 }
 
