@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,7 +59,12 @@ func (f *fixture) damage() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := os.WriteFile(names[0], bytes.Replace(b, []byte("needle1"), []byte("Needle1"), 1), 0o600); err != nil {
+	file, err := os.OpenFile(names[0], os.O_WRONLY, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte("N"), int64(bytes.Index(b, []byte("needle1")))) // in place: the file is never a shorter one
+	if err := errors.Join(err, file.Close()); err != nil {
 		f.t.Fatal(err)
 	}
 }
