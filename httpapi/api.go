@@ -22,6 +22,9 @@ type Stream interface {
 	// method Draft() int, which gives its place in ds.
 	AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last ledger.ID, err error)
 
+	// Holds tells whether the stream's message with an id that is not committed yet is the draft's event.
+	Holds(ctx context.Context, id ledger.ID, d ledger.Draft) (bool, error)
+
 	// Reset gives a channel that is closed when acknowledgements given until then hold no longer: the stream is another
 	// one, or lost messages that it had acknowledged.
 	Reset() <-chan struct{}

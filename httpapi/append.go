@@ -92,6 +92,13 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 		return err
 	}
 	if !committed {
+		if duplicate {
+			if same, err := a.stream.Holds(context.WithoutCancel(r.Context()), id, draft); err != nil {
+				return err
+			} else if !same {
+				return keyUsed(id)
+			}
+		}
 		return accepted(w, id)
 	}
 	line, err := a.own(id, draft)
@@ -99,7 +106,7 @@ func (a *API) appendOne(w http.ResponseWriter, r *http.Request, body []byte, key
 		return err
 	}
 	if err != nil {
-		return invalid(fieldError{Field: "Idempotency-Key", Message: "was used for another event, " + id.String()})
+		return keyUsed(id)
 	}
 	if async {
 		w.Header().Set("Preference-Applied", "respond-async")
@@ -230,6 +237,11 @@ func idempotencyKey(r *http.Request) (string, error) {
 		}
 	}
 	return key, nil
+}
+
+// keyUsed refuses a key whose first event is another one.
+func keyUsed(id ledger.ID) error {
+	return invalid(fieldError{Field: "Idempotency-Key", Message: "was used for another event, " + id.String()})
 }
 
 // respondAsync says whether the client prefers not to wait (RFC 7240, section 4.1).

@@ -80,6 +80,20 @@ func TestIdempotencyKey(t *testing.T) {
 	f.do("POST", "/events", "["+body+"]", "Idempotency-Key", "b").want(t, 422, `"field":"Idempotency-Key"`)
 }
 
+// A key that was used for another event, while neither is committed: 202 would say that the second is in the stream.
+func TestIdempotencyKeyBeforeTheCommit(t *testing.T) {
+	f := start(t)
+	f.stream.set(func() { f.stream.hold = true })
+	f.api.commitTimeout = 100 * time.Millisecond
+	other := strings.Replace(body, "1", "2", 1)
+	f.do("POST", "/events", body, "Idempotency-Key", "k").want(t, 202, `{"id":"000000000001"}`)
+	f.do("POST", "/events", " "+body, "Idempotency-Key", "k").want(t, 202, `{"id":"000000000001"}`)
+	f.do("POST", "/events", other, "Idempotency-Key", "k").want(t, 422, `"field":"Idempotency-Key"`, "000000000001")
+	f.do("POST", "/events", other, "Idempotency-Key", "k", "Prefer", "respond-async").want(t, 422, `"field":"Idempotency-Key"`)
+	f.stream.set(func() { f.stream.held = nil })
+	f.do("POST", "/events", other, "Idempotency-Key", "k").want(t, 503)
+}
+
 func TestRespondAsync(t *testing.T) {
 	f := start(t)
 	f.stream.hold = true

@@ -86,6 +86,17 @@ func (s *fakeStream) publish(ds []ledger.Draft) (first, last ledger.ID, err erro
 	return first, ledger.ID(s.seq), s.ledger.Project(context.Background(), ms)
 }
 
+func (s *fakeStream) Holds(_ context.Context, id ledger.ID, d ledger.Draft) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.held {
+		if m.Seq == uint64(id) {
+			return s.ledger.Becomes(m, d), s.err
+		}
+	}
+	return false, ledger.ErrUnavailable
+}
+
 func (s *fakeStream) Reset() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

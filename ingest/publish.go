@@ -41,6 +41,22 @@ func (i *Ingest) Append(ctx context.Context, d ledger.Draft, key string) (id led
 	return i.Send(d, key).id(ctx)
 }
 
+// Holds tells whether the stream's message with an id that is not committed yet
+// is the draft's event.
+func (i *Ingest) Holds(ctx context.Context, id ledger.ID, d ledger.Draft) (bool, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	s, err := i.js.Stream(ctx, i.o.Stream)
+	if err != nil {
+		return false, unavailable(err, false)
+	}
+	m, err := s.GetMsg(ctx, uint64(id))
+	if err != nil {
+		return false, unavailable(err, false)
+	}
+	return i.led.Becomes(ledger.Message{Seq: m.Sequence, Time: m.Time, Subject: m.Subject, Data: m.Data}, d), nil
+}
+
 // AppendBatch publishes up to 1,000 events, all or none, and returns the first
 // and last id. It uses JetStream's atomic batch (NATS ADR-50): the headers
 // Nats-Batch-Id and Nats-Batch-Sequence, Nats-Batch-Commit on the last message.

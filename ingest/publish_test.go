@@ -124,3 +124,28 @@ func TestFullStreamIsUnavailable(t *testing.T) {
 		t.Errorf("AppendBatch: %v", err)
 	}
 }
+
+// TestHolds: what the stream has under an id, published in another form, is the
+// draft's event or is not.
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	f := start(t, t.TempDir())
+	id := put(t, f)
+	draft := func(body string) ledger.Draft {
+		d, err := f.led.Decode([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	same := `{"category":"system",` + event[1:]
+	for body, want := range map[string]bool{same: true, " " + same + "\n": true,
+		strings.Replace(same, "system", "user", 1): false, `{"category":"system","action":"another","actor":"tester"}`: false} {
+		if got, err := f.ing.Holds(t.Context(), id, draft(body)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", body, got, err)
+		}
+	}
+	if _, err := f.ing.Holds(t.Context(), id+1000, draft(same)); err == nil {
+		t.Error("the stream has no such id")
+	}
+}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,6 +50,16 @@ func deriveEvent(m Message, prefix string, c Config, quick *plain) (d Draft, why
 		return rejected(category, m.Subject, err.Error(), m.Data), kindOf(err)
 	}
 	return d, ""
+}
+
+// Becomes tells whether a message that is not chained yet becomes the event of a
+// draft, under the configuration in force.
+func (l *Ledger) Becomes(m Message, d Draft) bool {
+	l.mu.Lock()
+	prefix, config := l.proj.prefix, l.proj.config()
+	l.mu.Unlock()
+	e, why := deriveEvent(m, prefix, config, new(plain))
+	return why == "" && e.category == d.category && bytes.Equal(e.Canonical(), d.Canonical())
 }
 
 // kindOf is one word for why an event is invalid.

@@ -256,6 +256,10 @@ func (s stream) AppendBatch(ctx context.Context, ds []ledger.Draft) (first, last
 	return s.in.AppendBatch(ctx, ds)
 }
 
+func (s stream) Holds(ctx context.Context, id ledger.ID, d ledger.Draft) (bool, error) {
+	return s.in.Holds(ctx, id, d)
+}
+
 func (s stream) Reset() <-chan struct{} { return s.in.Reset() }
 
 func (s stream) Compare(ctx context.Context) (first, last, differs ledger.ID, err error) {
