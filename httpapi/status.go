@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -169,6 +170,9 @@ func (a *API) health(w http.ResponseWriter, _ *http.Request) error {
 func (a *API) cannotCommit(s StreamStatus) string {
 	if p := a.writable(); p != nil {
 		return problemOf(p).Detail
+	}
+	if stalled := a.ledger.Stalled(); stalled > a.commitTimeout {
+		return fmt.Sprintf("the disk does not answer: a commit has been under way for %s", stalled.Round(time.Second))
 	}
 	if s.Connected {
 		return ""

@@ -45,7 +45,9 @@ func (l *Ledger) commitAll(ctx context.Context) {
 			continue
 		}
 		began = time.Now()
+		l.committing.Store(began.UnixNano())
 		done, err := l.commit(parts)
+		l.committing.Store(0)
 		if err != nil {
 			l.log.Error("commit failed", "err", err)
 			l.fail(err)
@@ -127,6 +129,9 @@ func (l *Ledger) commit(parts []part) (done Commit, err error) {
 				return done, err
 			}
 		}
+		if err := l.untouched(); err != nil {
+			return done, err
+		}
 		if _, err := l.synced.file.Write(p.lines); err != nil {
 			return done, fmt.Errorf("writing segment %s: %w", p.name, err)
 		}
@@ -144,6 +149,30 @@ func (l *Ledger) commit(parts []part) (done Commit, err error) {
 		done.Bytes += int64(len(p.lines))
 	}
 	return done, nil
+}
+
+// untouched fails when the active file is not what the last fsync left: somebody
+// cut it, wrote into it, or put another in its place. An event behind that would
+// be lost at the next start, which reads the file as it is; Recover does so now,
+// and the stream gives again what is gone.
+func (l *Ledger) untouched() error {
+	s := &l.synced
+	now, err := os.Stat(filepath.Join(l.dir, s.name+suffixPlain))
+	if err != nil {
+		return fmt.Errorf("looking for the active segment: %w", err)
+	}
+	before, err := s.file.Stat()
+	if err != nil {
+		return fmt.Errorf("looking for the active segment: %w", err)
+	}
+	was := s.size
+	switch s.size = max(was, now.Size()); { // what somebody added is his, and is not cut
+	case !os.SameFile(now, before):
+		return fmt.Errorf("segment %s is another file now", s.name)
+	case now.Size() != was:
+		return fmt.Errorf("segment %s has %d bytes now, the last commit left %d", s.name, now.Size(), was)
+	}
+	return nil
 }
 
 // create starts a segment's file. Until its first fsync nothing of it counts:
@@ -173,12 +202,21 @@ func (l *Ledger) cut() error {
 		return syncDir(l.dir)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if os.IsNotExist(err) {
+		return nil // somebody removed it
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(l.synced.size); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return err
+	}
+	if info.Size() > l.synced.size {
+		if err := f.Truncate(l.synced.size); err != nil {
+			return err
+		}
 	}
 	return f.Sync()
 }

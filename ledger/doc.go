@@ -120,7 +120,8 @@
 // own, and behind which no other segment's events are. An id that does not
 // follow, in a line that says it does or whose hash does not hold, is nobody's:
 // it moves no tail. Where the active segment is gone the tail is the last sealed
-// one's: by its lines, not by its manifest, for which no seal vouches then.
+// one's: by its lines, not by its manifest, for which no seal vouches then. A
+// commit looks first whether the active file is as the last one left it.
 //
 // # Indexes
 //

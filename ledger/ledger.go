@@ -66,6 +66,8 @@ type Ledger struct {
 	burst   atomic.Int64 // when a commit held many events last, Unix nanoseconds
 	drafter drafter      // owned by Project's caller
 
+	committing atomic.Int64 // when the commit under way began, Unix nanoseconds; 0: none is
+
 	loaded  string // the folder's stamp before it was loaded last; owned by Open, then by Recover's caller
 	offered *ID    // on mu: the configuration in force when the wanted one was first offered
 

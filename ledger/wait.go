@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A wait is somebody's for the commit of one id.
@@ -63,6 +64,16 @@ func (l *Ledger) Leave(done <-chan struct{}) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.waits = slices.DeleteFunc(l.waits, func(w wait) bool { return w.done == done })
+}
+
+// Stalled is for how long the commit under way has been; 0 when none is. A disk
+// that does not answer gives no error.
+func (l *Ledger) Stalled() time.Duration {
+	began := l.committing.Load()
+	if began == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, began))
 }
 
 // Waiting is how many wait for a commit.
