@@ -1,34 +1,36 @@
+//go:build linux
+
 package main
 
 import (
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"home.lab/event-store/ledger/faultfs"
 )
 
 // A stop that comes while the store is still starting is a stop like any other.
 func TestStoppedWhileItStarts(t *testing.T) {
 	t.Parallel()
-	full := newNode(t)
-	must(t, "", "append", "--url", full.url(), "--category", "service", "--action", "a", "--actor", "b")
-	full.stop(t)
 	t.Run("opening the ledger", func(t *testing.T) {
-		n := full.again(t, full.dir)
-		n.stoppedAtItsKey(t, full.key(t))
-		n.start(t)
-		n.stop(t)
+		t.Parallel()
+		m := newMachine(t, 1, false)
+		m.start(t)
+		must(t, "", "append", "--url", m.url(), "--category", "service", "--action", "a", "--actor", "b")
+		m.stop(t)
+		m.stoppedAtItsKey(t)
+		m.start(t)
+		m.stop(t)
 	})
 	t.Run("opening the stream", func(t *testing.T) {
-		n := full.again(t, filepath.Join(t.TempDir(), "data"))
-		if err := os.Mkdir(n.dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		n.stoppedAtItsKey(t, full.key(t))
+		t.Parallel()
+		newMachine(t, 1, false).stoppedAtItsKey(t)
 	})
 	t.Run("connecting to NATS", func(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,7 +38,7 @@ func TestStoppedWhileItStarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer silent.Close()
-		n := full.again(t, filepath.Join(t.TempDir(), "data"))
+		n := faultNode(t, filepath.Join(t.TempDir(), "data"))
 		n.args = []string{"--nats-url", "nats://" + silent.Addr().String()}
 		n.launch(t)
 		conn, err := silent.Accept() // and says nothing
@@ -49,54 +51,32 @@ func TestStoppedWhileItStarts(t *testing.T) {
 	})
 }
 
-// again is a store of another folder and log.
-func (n *node) again(t *testing.T, dir string) *node {
+// stoppedAtItsKey stops the store while its disk does not give it its private
+// key, or take a new one, and then lets it.
+func (m *machine) stoppedAtItsKey(t *testing.T) {
 	t.Helper()
-	m := &node{dir: dir, http: freeAddress(t), nats: freeAddress(t), log: filepath.Join(t.TempDir(), "log")}
-	m.endWith(t)
-	return m
-}
-
-func (n *node) key(t *testing.T) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(n.dir, "ledger.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// stoppedAtItsKey stops the store while it waits for its private key, and then
-// gives it.
-func (n *node) stoppedAtItsKey(t *testing.T, key []byte) {
-	t.Helper()
-	path := filepath.Join(n.dir, "ledger.key")
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	n.launch(t)
-	var pipe *os.File
-	n.until(t, "the store asks for its key", func() (ok bool) {
-		var err error
-		pipe, err = os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		return err == nil
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.fs.SetFault(func(c faultfs.Call) (o faultfs.Outcome) {
+		if strings.Contains(c.Path, "ledger.key") {
+			once.Do(func() { close(asked) })
+			<-answer
+		}
+		return o
 	})
-	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	m.launch(t)
+	<-asked
+	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(200 * time.Millisecond) // until it has come
-	_, err := pipe.Write(key)
-	if err = errors.Join(err, pipe.Close(), os.Remove(path), os.WriteFile(path, key, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.cmd.Wait(); err != nil {
+	close(answer)
+	if err := m.cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
-	n.cmd = nil
-	n.saysNoError(t)
+	m.cmd = nil
+	m.fs.SetFault(nil)
+	m.saysNoError(t)
 }
 
 func (n *node) saysNoError(t *testing.T) {
