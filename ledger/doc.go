@@ -106,9 +106,11 @@
 // replica that only its true manifest can judge stops the projection until the
 // right files are back. So does one that depends on own events that cannot be
 // read (see unread): the seal of a segment that is gone, a decision whose seal or
-// policies are lost. Behind a line that may have been the last ledger_configured
-// nothing is projected: under another configuration other events would be
-// chained. Who has no right file takes the damaged one out of the folder, and
+// policies are lost. Behind a line that says that it was the last
+// ledger_configured nothing is projected, nor, where the configuration in force
+// is not the wanted one, behind what may have been it: under another
+// configuration other events would be chained. Other damage in an old segment
+// stops nothing. Who has no right file takes the damaged one out of the folder, and
 // its events are missing. Of a publisher's event it is enough to be legible as
 // one: no other depends on it.
 //

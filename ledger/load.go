@@ -51,7 +51,7 @@ func (l *Ledger) load(ctx context.Context) (*projection, error) {
 	if err := l.vouch(ctx, p); err != nil {
 		return nil, err
 	}
-	p.needsConfig()
+	p.needsConfig(l.opts.Config)
 	return p, nil
 }
 

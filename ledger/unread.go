@@ -15,13 +15,22 @@ var errNeeds = errors.New("events cannot be projected")
 // depend on them, and must be what it is on every replica.
 type unread struct {
 	first, last ID
-	config      bool // one may be a ledger_configured, by what is there of it
+	config      likelihood // that one is a ledger_configured
 }
+
+// A likelihood is what is left of damaged lines says.
+type likelihood int
+
+const (
+	no     likelihood = iota
+	maybe             // nothing speaks against it
+	likely            // the line says so itself
+)
 
 // passedOver is what a load passed over behind the last event that it read.
 type passedOver struct {
-	events ID   // that were publishers'
-	config bool // a line may be a ledger_configured
+	events ID         // that were publishers'
+	config likelihood // that a line is a ledger_configured
 }
 
 // readUpTo is told of the first id of what is read next: what is between the
@@ -39,7 +48,7 @@ func (p *projection) pass(raw []byte, g *gap) {
 	if g != nil {
 		p.passed.events += ID(g.count) // own events never age out
 	} else if own, config := mayBe(raw); own {
-		p.passed.config = p.passed.config || config
+		p.passed.config = max(p.passed.config, config)
 	} else {
 		p.passed.events++
 	}
@@ -70,18 +79,23 @@ func (p *projection) lose(raw []byte, id ID) {
 
 // mayBe tells whether a damaged line may have been an own event, and a
 // ledger_configured: damage in one place leaves the category or the action.
-func mayBe(raw []byte) (own, config bool) {
+func mayBe(raw []byte) (own bool, config likelihood) {
 	_, rest, _ := bytes.Cut(raw, []byte(`","category":"`))
 	category, rest, ok := bytes.Cut(rest, []byte(`","action":"`))
 	action, _, whole := bytes.Cut(rest, []byte(`"`))
 	switch {
 	case !ok || !whole:
-		return true, true
+		return true, maybe
+	case string(action) == actionConf:
+		return true, likely
 	case slices.Contains(ownActions, string(action)):
-		return true, string(action) == actionConf
+		return true, no
+	case string(category) != CategoryLedger:
+		return false, no
+	case string(action) == "events_missing":
+		return true, no
 	}
-	own = string(category) == CategoryLedger
-	return own, own && string(action) != "events_missing"
+	return true, maybe
 }
 
 // follows takes the previous_hash of a segment's first event. Where it is not
@@ -96,18 +110,33 @@ func (p *projection) follows(prev string) {
 }
 
 // missOwn holds the own events of a sealed segment that were read against its
-// manifest.
-func (p *projection) missOwn(s *segment) {
-	if s.categoryMap == nil && s.own < s.manifest.count(CategoryLedger) {
-		p.unread = append(p.unread, unread{s.first, s.last, true})
+// manifest. As many as earlier segments have no seal are taken for these seals;
+// it gives how many segments are left without one.
+func (p *projection) missOwn(s *segment, unsealed int64) int64 {
+	if missed := s.manifest.count(CategoryLedger) - s.own; s.categoryMap == nil && missed > 0 {
+		u := unread{first: s.first, last: s.last}
+		if missed > unsealed {
+			u.config = maybe
+		}
+		p.unread, unsealed = append(p.unread, u), max(unsealed-missed, 0)
 	}
+	if s.sealID == 0 {
+		unsealed++
+	}
+	return unsealed
 }
 
-// needsConfig stops the projection where the last configuration may be unread:
-// categories and the ends of segments depend on it.
-func (p *projection) needsConfig() {
-	last := p.configs[len(p.configs)-1].id()
-	if i := slices.IndexFunc(p.unread, func(u unread) bool { return u.config && u.last > last }); i >= 0 && p.unsound == nil {
+// needsConfig stops the projection where the last configuration is unread:
+// categories and the ends of segments depend on it. What only may be one is
+// taken for it where the configuration in force is not the wanted one: damage in
+// an old segment must not keep a store that was never configured from going on.
+func (p *projection) needsConfig(wanted Config) {
+	least, last := maybe, p.configs[len(p.configs)-1].id()
+	if p.config().equal(wanted) {
+		least = likely
+	}
+	i := slices.IndexFunc(p.unread, func(u unread) bool { return u.config >= least && u.last > last })
+	if i >= 0 && p.unsound == nil {
 		p.unsound = fmt.Errorf("%w: events %s to %s cannot be read, and may have configured the ledger: put back the files that held them",
 			errNeeds, p.unread[i].first, p.unread[i].last)
 	}

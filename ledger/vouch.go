@@ -70,6 +70,7 @@ func (p *projection) recallSeal(seal chainedSeal) {
 // is the sealed one ages out, and only one whose lines are sound is sealed. What
 // is damaged stays as it is; a manifest that is gone is written again.
 func (l *Ledger) vouch(ctx context.Context, p *projection) error {
+	unsealed := int64(0)
 	for _, s := range p.segs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -84,7 +85,7 @@ func (l *Ledger) vouch(ctx context.Context, p *projection) error {
 		case s.sealID == 0 && s.doubt == nil:
 			l.fitToSeal(p, s)
 		}
-		p.missOwn(s)
+		unsealed = p.missOwn(s, unsealed)
 		if s.doubt == nil && s.sealed.Load() && s.categoryMap != nil {
 			if err := l.restoreManifest(s); err != nil {
 				return err
