@@ -127,7 +127,7 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 	if err != nil {
 		return nil, err
 	}
-	if p.known > at-micros(graceOfShortening/time.Microsecond) {
+	if p.forgetful(at) {
 		p.unsound = fmt.Errorf("%w: the policies before %s cannot be read: put back the files that held them", errNeeds, p.known.text())
 	}
 	for _, ds := range d.Segments {
@@ -148,6 +148,12 @@ func (p *projection) ageOut(data []byte, at micros) (effect func(ID), err error)
 		}
 	}
 	return func(ID) { p.forgetAll(d) }, nil
+}
+
+// forgetful tells whether policies that a decision at a time depends on cannot be
+// read any more.
+func (p *projection) forgetful(at micros) bool {
+	return p.known > at-micros(graceOfShortening/time.Microsecond)
 }
 
 // forgetAll gives a decision its effect.
@@ -191,6 +197,9 @@ func (l *Ledger) Due(now time.Time) []Cell {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p, at := l.proj, max(microsOf(now), l.proj.time)
+	if p.unsound != nil || p.forgetful(at) {
+		return nil // what would be decided here others may refuse
+	}
 	var due []Cell
 	for _, s := range p.segs {
 		if s.sealID == 0 || s.doubt != nil || !s.sealed.Load() {

@@ -152,3 +152,22 @@ func TestJustifiedIsItsDefinition(t *testing.T) {
 		t.Errorf("only %d cases", n)
 	}
 }
+
+// TestNothingIsDueUnderPoliciesThatCannotBeRead: a decision that the projection
+// itself would refuse stops it for good.
+func TestNothingIsDueUnderPoliciesThatCannotBeRead(t *testing.T) {
+	f, dir := agedFeed(t)
+	now := epoch.Add(f.at)
+	all := len(f.l.Due(now))
+	for since, want := range map[time.Duration]int{0: 0, 6 * day: 0, 8 * day: all} {
+		f.l.proj.known = microsOf(now.Add(-since))
+		if due := f.l.Due(now); len(due) != want {
+			t.Errorf("known since %s: %d cells are due, want %d", since, len(due), want)
+		}
+	}
+	if all == 0 {
+		t.Error("nothing was due")
+	}
+	closeLedger(t, f.l)
+	mustValid(t, dir, VerifyOptions{})
+}
