@@ -227,9 +227,9 @@ func (l *Ledger) Recover(ctx context.Context) error {
 // stillUnsound tells whether the folder is as it was when it was found damaged.
 func (l *Ledger) stillUnsound() bool {
 	l.mu.Lock()
-	unsound := l.proj.unsound != nil
+	unsound := l.proj.unsound
 	l.mu.Unlock()
-	if !unsound {
+	if unsound == nil || !errors.Is(l.Err(), unsound) { // a failed write may be mended otherwise
 		return false
 	}
 	now, err := stampOf(l.dir)
