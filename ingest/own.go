@@ -89,6 +89,9 @@ func (i *Ingest) PublishOwn(ctx context.Context, m ledger.OwnMessage) (ledger.ID
 	if !i.ready.Load() {
 		return 0, fmt.Errorf("%w: stream %s is not reconciled with the ledger yet", ledger.ErrUnavailable, i.o.Stream)
 	}
+	if err := i.led.Err(); err != nil { // it could not be chained, and would be said again
+		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
 	before := i.led.Projected()
 	ack, err := i.publish(ctx, &nats.Msg{Subject: ownPrefix + m.Action, Data: m.Data})
 	if err != nil {

@@ -52,7 +52,7 @@ func (i *Ingest) Holds(ctx context.Context, id ledger.ID, d ledger.Draft) (bool,
 	}
 	m, err := s.GetMsg(ctx, uint64(id))
 	if err != nil {
-		return false, unavailable(err, false)
+		return false, fmt.Errorf("%w: reading message %s: %w", ledger.ErrUnavailable, id, err)
 	}
 	return i.led.Becomes(ledger.Message{Seq: m.Sequence, Time: m.Time, Subject: m.Subject, Data: m.Data}, d), nil
 }

@@ -102,8 +102,9 @@ func (t *teller) cleanup(ctx context.Context, by httpapi.Caller) error {
 
 // tellUntilDone is false when ctx ended before it was told. What cannot be told is done, too.
 func (t *teller) tellUntilDone(ctx context.Context, action string, details map[string]any) bool {
+	var id ledger.ID
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := t.tell(ctx, action, details)
+		err := t.tellOnce(ctx, &id, action, details)
 		if err == nil || final(err) {
 			return true
 		}
@@ -125,6 +126,12 @@ func final(err error) bool { return errors.Is(err, errCannotSign) || errors.Is(e
 
 // tell has one thing chained, and returns when it is committed.
 func (t *teller) tell(ctx context.Context, action string, details map[string]any) error {
+	return t.tellOnce(ctx, new(ledger.ID), action, details)
+}
+
+// tellOnce is tell for who tries again: what was published, under id, is only
+// waited for.
+func (t *teller) tellOnce(ctx context.Context, id *ledger.ID, action string, details map[string]any) error {
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	if !t.ledger.Signs() {
@@ -133,18 +140,19 @@ func (t *teller) tell(ctx context.Context, action string, details map[string]any
 	if time.Until(t.ledger.Head().Timestamp) > tellWithin { // the next event is not before it
 		return fmt.Errorf("telling %s: %w", action, errApart)
 	}
-	m, err := t.ledger.Testify(action, details)
-	if err != nil {
-		return err
+	if *id == 0 {
+		m, err := t.ledger.Testify(action, details)
+		if err == nil {
+			*id, err = t.in.PublishOwn(ctx, m)
+		}
+		if err != nil {
+			return fmt.Errorf("telling %s: %w", action, err)
+		}
 	}
-	id, err := t.in.PublishOwn(ctx, m)
-	if err == nil {
-		err = t.ledger.Wait(ctx, id)
-	}
-	if err != nil {
+	if err := t.ledger.Wait(ctx, *id); err != nil {
 		return fmt.Errorf("telling %s: %w", action, err)
 	}
-	if line, err := t.ledger.Get(id); err == nil && !bytes.Contains(line, []byte(`"action":"`+action+`"`)) {
+	if line, err := t.ledger.Get(*id); err == nil && !bytes.Contains(line, []byte(`"action":"`+action+`"`)) {
 		return fmt.Errorf("telling %s: %w", action, errApart)
 	}
 	return nil
