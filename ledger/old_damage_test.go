@@ -35,7 +35,7 @@ func TestDamageInAnOldSegmentStopsNoAppend(t *testing.T) {
 		if strings.HasSuffix(name, suffixPlain) {
 			end = bytes.LastIndexByte(content[:end-1], '\n')
 		}
-		for at := 5; at < end; at += 41 {
+		for at := 5; at < end; at += 67 {
 			dir := t.TempDir()
 			if err := os.CopyFS(dir, os.DirFS(sound)); err != nil {
 				t.Fatal(err)
