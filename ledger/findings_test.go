@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -170,6 +171,9 @@ func foundExactly(t *testing.T, dir string, want []Finding) {
 	running, err := l.Verify(context.Background(), VerifyOptions{})
 	closeLedger(t, l)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, indexFolder)); err != nil { // of what was forged
 		t.Fatal(err)
 	}
 	for how, r := range map[string]*Report{"offline": offline, "running": running} {
