@@ -18,13 +18,14 @@ type unread struct {
 	config      likelihood // that one is a ledger_configured
 }
 
-// A likelihood is what is left of damaged lines says.
+// A likelihood is whether damaged lines were a ledger_configured, by what is left
+// of them.
 type likelihood int
 
 const (
-	no     likelihood = iota
-	maybe             // nothing speaks against it
-	likely            // the line says so itself
+	notConfig   likelihood = iota
+	maybeConfig            // nothing speaks against it
+	isConfig               // the line says so itself
 )
 
 // passedOver is what a load passed over behind the last event that it read.
@@ -85,17 +86,17 @@ func mayBe(raw []byte) (own bool, config likelihood) {
 	action, _, whole := bytes.Cut(rest, []byte(`"`))
 	switch {
 	case !ok || !whole:
-		return true, maybe
+		return true, maybeConfig
 	case string(action) == actionConf:
-		return true, likely
+		return true, isConfig
 	case slices.Contains(ownActions, string(action)):
-		return true, no
+		return true, notConfig
 	case string(category) != CategoryLedger:
-		return false, no
+		return false, notConfig
 	case string(action) == "events_missing":
-		return true, no
+		return true, notConfig
 	}
-	return true, maybe
+	return true, maybeConfig
 }
 
 // follows takes the previous_hash of a segment's first event. Where it is not
@@ -116,7 +117,7 @@ func (p *projection) missOwn(s *segment, unsealed int64) int64 {
 	if missed := s.manifest.count(CategoryLedger) - s.own; s.categoryMap == nil && missed > 0 {
 		u := unread{first: s.first, last: s.last}
 		if missed > unsealed {
-			u.config = maybe
+			u.config = maybeConfig
 		}
 		p.unread, unsealed = append(p.unread, u), max(unsealed-missed, 0)
 	}
@@ -131,9 +132,9 @@ func (p *projection) missOwn(s *segment, unsealed int64) int64 {
 // taken for it where the configuration in force is not the wanted one: damage in
 // an old segment must not keep a store that was never configured from going on.
 func (p *projection) needsConfig(wanted Config) {
-	least, last := maybe, p.configs[len(p.configs)-1].id()
+	least, last := maybeConfig, p.configs[len(p.configs)-1].id()
 	if p.config().equal(wanted) {
-		least = likely
+		least = isConfig
 	}
 	i := slices.IndexFunc(p.unread, func(u unread) bool { return u.config >= least && u.last > last })
 	if i >= 0 && p.unsound == nil {
